@@ -1,0 +1,1 @@
+"""The coordinator: plans jobs, leases tasks, merges statistics, keeps what was acknowledged."""

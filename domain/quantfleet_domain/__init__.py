@@ -1,0 +1,1 @@
+"""What quantfleet knows, without I/O: numpy and the standard library only."""

@@ -1,0 +1,1 @@
+"""Mergeable activation statistics, calibrators and the scale table."""

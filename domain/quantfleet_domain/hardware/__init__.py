@@ -1,0 +1,1 @@
+"""Facts about devices and engines, and the pools that select them."""

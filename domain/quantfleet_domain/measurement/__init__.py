@@ -1,0 +1,1 @@
+"""Latency samples, their summary, and when a figure may be trusted."""

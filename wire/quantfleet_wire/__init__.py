@@ -1,0 +1,1 @@
+"""Between messages and domain: codec, error catalogue, TLS, interceptors, artifact transfer."""
