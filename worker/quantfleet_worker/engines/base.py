@@ -1,0 +1,96 @@
+"""The contract of an engine. Every engine passes tests/contract/engine_contract.py; nothing here knows a particular one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class NodeCounts:
+    """How much of a loaded model really runs in INT8, from the engine's own account (profile, optimised graph, verbose log).
+
+    `quantizable` counts the nodes that the quantizer meant to run in INT8 (convolutions and matrix products),
+    `int8` those that did; `fallbacks` names the rest, as `name (operator): reason`.
+    """
+
+    int8: int
+    quantizable: int
+    fallbacks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is to be loaded: `precision` is `fp32` or `int8`, `threads` intra-op threads, `batch` the batch size to come."""
+
+    precision: str
+    threads: int
+    batch: int = 1
+
+
+class Session(ABC):
+    """A model loaded in one engine, ready to run. Not thread-safe. It lives in one child process and dies with it."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Mapping[str, tuple[tuple[int | None, ...], np.dtype[Any]]]:
+        """Shape (None for a dynamic dimension) and dtype of every input, by name, in the model's order."""
+
+    @abstractmethod
+    def bind(self, feeds: Mapping[str, Array]) -> None:
+        """Prepare a batch for `run_bound`; arrays are C-contiguous, their dtype is the input's."""
+
+    @abstractmethod
+    def run_bound(self) -> None:
+        """Copy the bound inputs in, infer, and copy all outputs out: what mode `runtime` times. Allocates as little as the engine allows."""
+
+    @abstractmethod
+    def outputs(self) -> dict[str, Array]:
+        """The outputs of the last `run_bound`, by name, in the model's order."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Infer one batch: `bind`, `run_bound`, `outputs`."""
+        self.bind(feeds)
+        self.run_bound()
+        return self.outputs()
+
+    @abstractmethod
+    def settings_in_effect(self) -> dict[str, str]:
+        """Settings as read back from the engine (threads, optimisation level, oneDNN, …), not as asked."""
+
+    @abstractmethod
+    def node_counts(self) -> NodeCounts:
+        """How many nodes ran in INT8. May run the model once; call it outside any timing."""
+
+
+class Engine(ABC):
+    """A runtime. Constructing one imports nothing heavy; `version` and `load` do."""
+
+    name: str
+    """The engine's name in jobs and reports, e.g. `onnxruntime-cpu`."""
+    runtime: str
+    """The family of files it reads: `onnx` or `paddle`."""
+    kind: str
+    """The kind of device it runs on: `cpu`, `cuda` or `arm`."""
+    precisions: tuple[str, ...]
+    """What it offers on some device; a particular device may lack one."""
+    distribution: str
+    """The distribution that brings it, as `pip install` names it."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """The version of the installed runtime. Raises QuantfleetError(ENGINE_MISSING) where it is not installed."""
+
+    @abstractmethod
+    def load(self, model: Path, options: LoadOptions) -> Session:
+        """Load a model: an `.onnx` file, or a directory with a Paddle inference model. Raises QuantfleetError(MODEL_UNREADABLE | ENGINE_FAILED)."""
+
+    @abstractmethod
+    def preferred_form(self, isa: tuple[str, ...]) -> str:
+        """The quantized form that is fastest, and does not saturate, on a CPU with these ISA flags (as in /proc/cpuinfo)."""

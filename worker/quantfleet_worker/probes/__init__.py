@@ -1,0 +1,1 @@
+"""Probes: what this host really is, found by looking and by timing, never by asking."""
