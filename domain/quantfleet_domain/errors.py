@@ -1,4 +1,4 @@
-"""The error catalogue: every error a user can meet, once. Not for how a transport carries it (see quantfleet_wire.errors)."""
+"""The error catalogue: every error a user can meet, once. Not for how a transport carries it."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""What calibration knows of a model: its reference graph's tensors and weights. Not for running it (see quantfleet_worker.models)."""
+"""What calibration knows of a model: its reference graph's tensors and weights. Not for running the graph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class InputTensor:
 
 @dataclass(frozen=True)
 class WeightTensor:
-    """A weight that the quantizer will quantize per channel: `absmax[i]` is the largest magnitude in slice i of `axis`."""
+    """A weight that the quantizer will quantize per channel: `absmax[i]` is the peak of slice i of `axis`."""
 
     name: str
     axis: int

@@ -1,4 +1,4 @@
-"""The contract of an engine. Every engine passes tests/contract/engine_contract.py; nothing here knows a particular one."""
+"""The contract of an engine. Every engine passes its contract suite; nothing here knows one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class NodeCounts:
-    """How much of a loaded model really runs in INT8, from the engine's own account (profile, optimised graph, verbose log).
+    """How much of a loaded model really runs in INT8, from the engine's own account (profile, graph, log).
 
     `quantizable` counts the nodes that the quantizer meant to run in INT8 (convolutions and matrix products),
     `int8` those that did; `fallbacks` names the rest, as `name (operator): reason`.
@@ -27,7 +27,7 @@ class NodeCounts:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a model is to be loaded: `precision` is `fp32` or `int8`, `threads` intra-op threads, `batch` the batch size to come."""
+    """How a model is loaded: `precision` is `fp32` or `int8`, `threads` are intra-op, `batch` is the size to come."""
 
     precision: str
     threads: int
@@ -48,7 +48,7 @@ class Session(ABC):
 
     @abstractmethod
     def run_bound(self) -> None:
-        """Copy the bound inputs in, infer, and copy all outputs out: what mode `runtime` times. Allocates as little as the engine allows."""
+        """Copy the bound inputs in, infer, copy all outputs out: what mode `runtime` times. Allocates as little as it can."""
 
     @abstractmethod
     def outputs(self) -> dict[str, Array]:
@@ -89,8 +89,11 @@ class Engine(ABC):
 
     @abstractmethod
     def load(self, model: Path, options: LoadOptions) -> Session:
-        """Load a model: an `.onnx` file, or a directory with a Paddle inference model. Raises QuantfleetError(MODEL_UNREADABLE | ENGINE_FAILED)."""
+        """Load an `.onnx` file, or a directory with a Paddle inference model.
+
+        Raises QuantfleetError(MODEL_UNREADABLE) or QuantfleetError(ENGINE_FAILED).
+        """
 
     @abstractmethod
     def preferred_form(self, isa: tuple[str, ...]) -> str:
-        """The quantized form that is fastest, and does not saturate, on a CPU with these ISA flags (as in /proc/cpuinfo)."""
+        """The quantized form that is fastest, and does not saturate, on a CPU with these flags (as in /proc/cpuinfo)."""
