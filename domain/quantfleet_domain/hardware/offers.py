@@ -1,0 +1,27 @@
+"""What each engine offers at all: which models it reads and in which precisions. Not what a given device has (see facts)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngineOffer:
+    """An engine as jobs name it. `runtime` is the family of files it executes, `formats` the submitted formats it takes
+    (a Paddle model reaches an ONNX runtime through conversion)."""
+
+    name: str
+    runtime: str
+    formats: tuple[str, ...]
+    kind: str
+    precisions: tuple[str, ...]
+
+
+ENGINES = {
+    offer.name: offer
+    for offer in (
+        EngineOffer("onnxruntime-cpu", "onnx", ("onnx", "paddle"), "cpu", ("fp32", "int8")),
+        EngineOffer("paddle-cpu", "paddle", ("paddle",), "cpu", ("fp32", "int8")),
+    )
+}
+
+REFERENCE_ENGINE = "onnxruntime-cpu"
+"""The engine whose FP32 activations calibration reads, for models of every format."""

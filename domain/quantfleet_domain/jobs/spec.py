@@ -1,0 +1,117 @@
+"""What a user submits, with every path already turned into a digest. Not for reading YAML (see quantfleet.jobfile)."""
+
+from dataclasses import dataclass
+
+MODEL_FORMATS = ("onnx", "paddle")
+MODES = ("runtime", "end2end")
+PRECISIONS = ("fp32", "int8")
+METRICS = ("top1", "top5")
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file by content: `name` as its reader expects it (relative, no `..`), SHA-256 in hex, size in bytes."""
+
+    name: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """The shape of one model input, batch dimension first."""
+
+    name: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """An ordered set of samples: `manifest` is the file that lists them, `samples` their number."""
+
+    manifest: FileRef
+    samples: int
+
+
+@dataclass(frozen=True)
+class CalibrationSpec:
+    """How the scale table is made. `shards` is 0 for as many as the fleet can use at once; no bit depends on it."""
+
+    data: DataSet
+    calibrator: str
+    percentile: float
+    shards: int
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """Where a model is measured: one device of `pool` (empty: any), on each engine, in each precision."""
+
+    pool: str
+    engines: tuple[str, ...]
+    precisions: tuple[str, ...]
+    threads: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BenchmarkSpec:
+    """The protocol of measurement: `warmup` and `repeat` count runs; `require_quiet` refuses a noisy figure."""
+
+    modes: tuple[str, ...]
+    warmup: int
+    repeat: int
+    require_quiet: bool
+
+
+@dataclass(frozen=True)
+class EvaluateSpec:
+    """Labelled samples and the metrics computed from them; `shards` as in `CalibrationSpec`."""
+
+    data: DataSet
+    metrics: tuple[str, ...]
+    shards: int
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model of a job and all that is done to it.
+
+    `files` are one `.onnx` file (and its external data), or the files of a Paddle inference model. `preprocess` is the
+    model's own configuration; it drives every task and travels with the quantized model.
+    """
+
+    name: str
+    format: str
+    files: tuple[FileRef, ...]
+    input_shapes: tuple[InputShape, ...]
+    preprocess: FileRef | None
+    calibration: CalibrationSpec | None
+    targets: tuple[TargetSpec, ...]
+    evaluate: EvaluateSpec | None
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A whole job. `patience_s` is how long a task may wait for a device before its row is absent; `document` is the
+    job file as the user wrote it, kept for the report."""
+
+    name: str
+    models: tuple[ModelSpec, ...]
+    benchmark: BenchmarkSpec
+    gates: tuple[str, ...]
+    patience_s: float
+    document: str
+
+    def inputs(self) -> frozenset[str]:
+        """The digests of everything that the job itself names (samples are named by the manifests)."""
+        found: set[str] = set()
+        for model in self.models:
+            found.update(ref.digest for ref in model.files)
+            if model.preprocess:
+                found.add(model.preprocess.digest)
+            if model.calibration:
+                found.add(model.calibration.data.manifest.digest)
+            if model.evaluate:
+                found.add(model.evaluate.data.manifest.digest)
+        return frozenset(found)

@@ -1,0 +1,246 @@
+"""What a task asks of a worker, and what comes back: plain values. Not for who does it and when."""
+
+from dataclasses import dataclass
+
+from quantfleet_domain.calibration.graph import NumericsClass
+from quantfleet_domain.jobs.spec import FileRef, InputShape
+
+
+@dataclass(frozen=True)
+class ModelForm:
+    """A model in one quantized form, e.g. `u8s8` (empty for FP32): the files that the engine loads."""
+
+    form: str
+    files: tuple[FileRef, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A precision × quantization of a model; the engine takes the form that suits the device it finds itself on."""
+
+    precision: str
+    quantization: str
+    forms: tuple[ModelForm, ...]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Samples `first` … `first + count - 1` of a manifest."""
+
+    manifest: FileRef
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class InspectWork:
+    """Check a model, and bring it into the reference form that calibration reads."""
+
+    model: str
+    format: str
+    files: tuple[FileRef, ...]
+    input_shapes: tuple[InputShape, ...]
+    preprocess: FileRef | None
+
+
+@dataclass(frozen=True)
+class CalibrateWork:
+    """Run a slice of the data through the instrumented reference graph and count."""
+
+    model: str
+    reference: FileRef
+    graph: FileRef
+    data: Slice
+    preprocess: FileRef | None
+    numerics: NumericsClass
+
+
+@dataclass(frozen=True)
+class QuantizeWork:
+    """Turn the scale table into the forms that a runtime executes."""
+
+    model: str
+    runtime: str
+    format: str
+    files: tuple[FileRef, ...]
+    reference: FileRef
+    graph: FileRef
+    scales: FileRef
+    preprocess: FileRef | None
+
+
+@dataclass(frozen=True)
+class BenchmarkWork:
+    """Measure all variants of one model on one engine, interleaved, alone on the measurement domain.
+
+    `data` is None where the job brings no samples: then mode `runtime` is fed seeded noise and `end2end` is refused.
+    """
+
+    model: str
+    engine: str
+    variants: tuple[Variant, ...]
+    modes: tuple[str, ...]
+    threads: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+    warmup: int
+    repeat: int
+    require_quiet: bool
+    input_shapes: tuple[InputShape, ...]
+    data: Slice | None
+    preprocess: FileRef | None
+
+
+@dataclass(frozen=True)
+class EvaluateWork:
+    """Predict the classes of a slice of labelled samples on the engine itself."""
+
+    model: str
+    engine: str
+    variant: Variant
+    data: Slice
+    preprocess: FileRef | None
+
+
+Work = InspectWork | CalibrateWork | QuantizeWork | BenchmarkWork | EvaluateWork
+
+
+@dataclass(frozen=True)
+class InspectResult:
+    """The reference graph and what was found in it."""
+
+    reference: FileRef
+    graph: FileRef
+    numerics: NumericsClass
+    input_shapes: tuple[InputShape, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CalibrateResult:
+    """One partial statistic; `seconds` is wall time in the child process."""
+
+    partial: FileRef
+    samples: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """The quantized model in every form that the runtime's engines may prefer."""
+
+    runtime: str
+    forms: tuple[ModelForm, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting as read back from the engine or the machine."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One variant × mode × threads × batch. Latencies are ms per run, summarised from all `runs` timed runs.
+
+    `speedup*` compare with FP32 of the same task (0 where there is none). `quiet` is the verdict on the machine's
+    conditions; `conditions` are what was watched.
+    """
+
+    precision: str
+    quantization: str
+    form: str
+    mode: str
+    threads: int
+    batch: int
+    runs: int
+    mean: float
+    median: float
+    min: float
+    max: float
+    p90: float
+    p95: float
+    p99: float
+    cov: float
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+    quiet: bool
+    noise: tuple[str, ...]
+    conditions: tuple[Setting, ...]
+    settings: tuple[Setting, ...]
+    int8_nodes: int
+    quantizable_nodes: int
+    fallbacks: tuple[str, ...]
+    model_bytes: int
+    input_shapes: tuple[InputShape, ...]
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A cell that was asked for and not measured, and why. `applicable` is False where the engine does not offer it."""
+
+    precision: str
+    quantization: str
+    mode: str
+    threads: int
+    batch: int
+    reason: str
+    applicable: bool
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """Everything one benchmark task measured. `measured_at` is seconds since the epoch, UTC; `blocks` interleaved the
+    variants; `samples` holds every raw latency."""
+
+    engine: str
+    engine_version: str
+    device: str
+    measured_at: float
+    warmup: int
+    repeat: int
+    blocks: int
+    rows: tuple[Measured, ...]
+    absent: tuple[Absence, ...]
+    samples: FileRef
+    peak_rss_mb: float
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Per sample, in slice order: the label, the predicted class, and whether the label was among the five best."""
+
+    engine: str
+    engine_version: str
+    precision: str
+    quantization: str
+    form: str
+    first: int
+    labels: tuple[int, ...]
+    predicted: tuple[int, ...]
+    in_top5: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """The scale table, made by the coordinator from all partial statistics."""
+
+    scales: FileRef
+    samples: int
+    shards: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """The finished report."""
+
+    report: FileRef
+
+
+Result = (
+    InspectResult | CalibrateResult | QuantizeResult | BenchmarkResult | EvaluateResult | MergeResult | ReportResult
+)
