@@ -54,6 +54,8 @@ class ErrorCode(StrEnum):
     RESULT_CONFLICT = "result-conflict"
     # identity
     NO_CREDENTIALS = "no-credentials"
+    CREDENTIALS_INVALID = "credentials-invalid"
+    CSR_INVALID = "csr-invalid"
     CERTIFICATE_REQUIRED = "certificate-required"
     CERTIFICATE_FOREIGN = "certificate-foreign"
     CERTIFICATE_EXPIRED = "certificate-expired"
@@ -112,6 +114,8 @@ CATALOGUE: dict[ErrorCode, Category] = {
     ErrorCode.INCARNATION_STALE: Category.STALE,
     ErrorCode.RESULT_CONFLICT: Category.STALE,
     ErrorCode.NO_CREDENTIALS: Category.UNAUTHENTICATED,
+    ErrorCode.CREDENTIALS_INVALID: Category.UNAUTHENTICATED,
+    ErrorCode.CSR_INVALID: Category.BAD_INPUT,
     ErrorCode.CERTIFICATE_REQUIRED: Category.UNAUTHENTICATED,
     ErrorCode.CERTIFICATE_FOREIGN: Category.UNAUTHENTICATED,
     ErrorCode.CERTIFICATE_EXPIRED: Category.UNAUTHENTICATED,
