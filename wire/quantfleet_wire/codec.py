@@ -60,7 +60,7 @@ def _extend(target: Any, items: tuple[Any, ...]) -> None:
 
 def decode(message: Message, kind: type[T]) -> T:
     """The dataclass `kind` that a message holds. Absent optional fields become None."""
-    return typing.cast(T, _read(message, kind))
+    return typing.cast("T", _read(message, kind))
 
 
 def decode_union(message: Message, union: types.UnionType) -> Any:
@@ -72,7 +72,7 @@ def decode_union(message: Message, union: types.UnionType) -> Any:
 
 
 def _read(message: Any, kind: Any) -> Any:
-    values = {}
+    values: dict[str, Any] = {}
     for name, hint in _hints(kind).items():
         inner, optional = _optional(hint)
         if optional and not message.HasField(name):
@@ -94,7 +94,7 @@ def _value(raw: Any, hint: Any) -> Any:
 
 
 @cache
-def _hints(kind: type) -> Mapping[str, Any]:
+def _hints(kind: Any) -> Mapping[str, Any]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
@@ -107,5 +107,5 @@ def _optional(hint: Any) -> tuple[Any, bool]:
 
 
 @cache
-def _case(kind: type) -> str:
+def _case(kind: Any) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
