@@ -1,1 +1,14 @@
-"""Preprocessing: from a sample file to the tensor that a model is fed, as the model's own configuration says."""
+"""From a sample's bytes to the model's input, and from its output to classes. Not for moving samples."""
+
+from .postprocess import parse_topk, top_classes
+from .preprocessor import PicturePreprocessor, Preprocessor, TensorPreprocessor, parse, revision
+
+__all__ = [
+    "PicturePreprocessor",
+    "Preprocessor",
+    "TensorPreprocessor",
+    "parse",
+    "parse_topk",
+    "revision",
+    "top_classes",
+]
