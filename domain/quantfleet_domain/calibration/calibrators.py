@@ -1,0 +1,115 @@
+"""How a threshold is chosen from a merged statistic: the registry of calibrators. Not for scales and zero points.
+
+Everything here is in float64 by operations that give the same bits on every machine. A threshold is then rounded to the
+nearest float32, the type of the tensor, so that every consumer of it starts from the same number.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantfleet_domain.calibration.entropy import entropy_threshold
+from quantfleet_domain.calibration.statistic import TensorStatistic, largest_magnitude
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A way to choose a threshold. `parameter` is None for a calibrator that takes none."""
+
+    name: str
+    rule: Callable[[TensorStatistic, float | None], float]
+    parameter: float | None = None
+
+    def with_parameter(self, parameter: float | None) -> "Calibrator":
+        """The same calibrator with another parameter (percentile: in (0, 100]); None keeps the default.
+
+        Raises QuantfleetError(USAGE).
+        """
+        if parameter is None:
+            return self
+        if self.parameter is None:
+            raise QuantfleetError(
+                ErrorCode.USAGE, f"calibrator {self.name!r} takes no parameter", f"leave out {parameter!r}"
+            )
+        if not 0 < parameter <= 100:
+            raise QuantfleetError(
+                ErrorCode.USAGE, f"{self.name} {parameter!r} is not a percentage", "give one above 0 and up to 100"
+            )
+        return replace(self, parameter=float(parameter))
+
+    def threshold(self, statistic: TensorStatistic) -> float:
+        """The threshold t in [0, absmax], a float32 value.
+
+        A constant tensor has no distribution to clip: t is its magnitude, whatever the calibrator (0 for an all-zero
+        tensor, and for one that was never observed).
+        """
+        if statistic.minimum == statistic.maximum:
+            return statistic.absmax
+        return float(np.float32(self.rule(statistic, self.parameter)))
+
+    def clip_range(self, statistic: TensorStatistic) -> tuple[float, float]:
+        """[lo, hi] = [max(min, −t), min(max, t)], float32 values."""
+        t = self.threshold(statistic)
+        return max(statistic.minimum, -t), min(statistic.maximum, t)
+
+
+def calibrator_named(name: str, parameter: float | None = None) -> Calibrator:
+    """The calibrator of this name, with its default or the given parameter. Raises QuantfleetError(USAGE)."""
+    found = CALIBRATORS.get(name)
+    if found is None:
+        raise QuantfleetError(
+            ErrorCode.USAGE, f"there is no calibrator {name!r}", f"choose one of {', '.join(CALIBRATORS)}"
+        )
+    return found.with_parameter(parameter)
+
+
+def _absmax(statistic: TensorStatistic, _: float | None) -> float:
+    """The largest magnitude."""
+    return statistic.absmax
+
+
+def _avg(statistic: TensorStatistic, _: float | None) -> float:
+    """The mean over samples of each sample's largest magnitude; `math.fsum` is exact, so no order can show."""
+    return math.fsum(statistic.sample_absmax.tolist()) / statistic.samples.size
+
+
+def _percentile(statistic: TensorStatistic, percentage: float | None) -> float:
+    """The smallest upper edge of a bin at or below which at least `percentage` percent of the elements lie.
+
+    Zeros count, unless they alone are that many: a tensor so sparse is taken without them, for its range would be 0.
+    The percentage is taken as the decimal that it was written as, and compared in integers.
+    """
+    magnitudes, counts = statistic.magnitudes()
+    place = _place_of(percentage, counts)
+    if magnitudes[place] == 0 and magnitudes.size > 1:
+        magnitudes = magnitudes[1:]
+        place = _place_of(percentage, counts[1:])
+    return min(float(largest_magnitude(magnitudes[place : place + 1])[0]), statistic.absmax)
+
+
+def _place_of(percentage: float | None, counts: NDArray[np.int64]) -> int:
+    covered = math.ceil(Fraction(repr(percentage)) / 100 * int(counts.sum()))
+    return int(np.searchsorted(np.cumsum(counts), covered))
+
+
+def _entropy(statistic: TensorStatistic, _: float | None) -> float:
+    return entropy_threshold(statistic)
+
+
+CALIBRATORS: Mapping[str, Calibrator] = MappingProxyType(
+    {
+        calibrator.name: calibrator
+        for calibrator in (
+            Calibrator("absmax", _absmax),
+            Calibrator("avg", _avg),
+            Calibrator("percentile", _percentile, 99.99),
+            Calibrator("entropy", _entropy),
+        )
+    }
+)
