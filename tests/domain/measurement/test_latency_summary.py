@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantfleet_domain.measurement.latency import summarize, throughput_per_s
@@ -20,6 +20,7 @@ def test_a_summary_of_known_samples_is_what_the_definition_says() -> None:
     assert summary.runs == 5
 
 
+@settings(deadline=None)
 @given(blocks_of_samples)
 def test_percentiles_rise_between_min_and_max(blocks: list[list[int]]) -> None:
     s = summarize(blocks)
@@ -27,6 +28,7 @@ def test_percentiles_rise_between_min_and_max(blocks: list[list[int]]) -> None:
     assert s.min <= s.mean <= s.max
 
 
+@settings(deadline=None)
 @given(blocks_of_samples, st.randoms(use_true_random=False))
 def test_the_order_of_blocks_and_runs_changes_no_bit(blocks: list[list[int]], rng: random.Random) -> None:
     shuffled = [rng.sample(block, len(block)) for block in blocks]

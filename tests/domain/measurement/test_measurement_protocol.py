@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantfleet_domain.measurement.protocol import Protocol
@@ -11,6 +11,7 @@ def test_the_default_is_twenty_blocks_of_fifty() -> None:
     assert Protocol("runtime").block_sizes == (50,) * 20
 
 
+@settings(deadline=None)
 @given(repeat=st.integers(1, 3000), blocks=st.integers(1, 60))
 def test_blocks_add_up_to_the_runs_asked_for_and_none_is_empty(repeat: int, blocks: int) -> None:
     sizes = Protocol("runtime", repeat=repeat, blocks=blocks).block_sizes
@@ -27,6 +28,7 @@ def test_two_variants_alternate_so_that_a_drift_cancels() -> None:
     assert [turn.block for turn in turns] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+@settings(deadline=None)
 @given(variants=st.integers(1, 6), rounds=st.integers(1, 5))
 def test_every_variant_goes_first_equally_often(variants: int, rounds: int) -> None:
     names = [f"v{i}" for i in range(variants)]

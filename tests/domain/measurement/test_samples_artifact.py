@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
@@ -12,6 +12,7 @@ PROTOCOL = Protocol("end2end", warmup=0, repeat=3, blocks=2, threads=2, batch=4)
 SAMPLES = Samples(PROTOCOL, {"fp32": ((3, 4), (5,)), "int8": ((1, 2), (3,))})
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_samples_survive_a_round_trip(data: st.DataObject) -> None:
     blocks = tuple(

@@ -15,7 +15,7 @@ def paired_blocks(draw: st.DrawFn) -> tuple[Blocks, Blocks]:
     return draw(st.lists(block, min_size=n, max_size=n)), draw(st.lists(block, min_size=n, max_size=n))
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(paired_blocks())
 def test_the_interval_contains_the_value(pair: tuple[Blocks, Blocks]) -> None:
     value, low, high = speedup(*pair)
@@ -24,13 +24,13 @@ def test_the_interval_contains_the_value(pair: tuple[Blocks, Blocks]) -> None:
     assert low <= value <= high
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(paired_blocks())
 def test_a_variant_against_itself_is_exactly_one(pair: tuple[Blocks, Blocks]) -> None:
     assert speedup(pair[0], pair[0]) == (1.0, 1.0, 1.0)
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(paired_blocks())
 def test_the_same_samples_give_the_same_bits(pair: tuple[Blocks, Blocks]) -> None:
     assert speedup(*pair) == speedup(*pair)

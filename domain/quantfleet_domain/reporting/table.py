@@ -1,0 +1,137 @@
+"""The report in the field's table form: one table per mode, threads and batch. Not for writing it down."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from quantfleet_domain.reporting.report import FleetDevice, Report, Result
+
+PRECISION_LABELS = {
+    "fp32": "FP32",
+    "fp16": "FP16",
+    "bf16": "BF16",
+    "int8": "INT8",
+    "int8+fp16": "INT8+FP16",
+    "int8+fp16+pinned": "INT8+FP16+PM",
+}
+METRIC_LABELS = {"top1": "Top-1", "top5": "Top-5", "map": "mAP"}
+_SIGNIFICANT_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on one engine and device, quantized in one way.
+
+    `cells` are mean latencies in ms by precision, rounded as they are shown; `max_speedup` is FP32 over the fastest
+    INT8 cell and so follows from them. `accuracy_*` are in percent; `method` is how it was quantized, or empty.
+    `noisy` names the precisions whose figure was disturbed.
+    """
+
+    model: str
+    engine: str
+    hardware: str
+    cells: Mapping[str, float]
+    max_speedup: float | None
+    accuracy_fp32: float | None
+    accuracy_int8: float | None
+    method: str
+    noisy: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows measured in one `mode` at so many `threads` and samples a run (`batch`); `metric` names the accuracy."""
+
+    mode: str
+    threads: int
+    batch: int
+    metric: str
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """The table's heading, e.g. `End-to-end latency, 1 thread, batch 1`."""
+        mode = {"runtime": "Runtime", "end2end": "End-to-end"}.get(self.mode, self.mode)
+        return f"{mode} latency, {self.threads} {'thread' if self.threads == 1 else 'threads'}, batch {self.batch}"
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """FP32, INT8 and whatever else was measured, in the field's order."""
+        measured = {precision for row in self.rows for precision in row.cells} | {"fp32", "int8"}
+        return tuple(precision for precision in PRECISION_LABELS if precision in measured)
+
+
+def tables(report: Report) -> tuple[Table, ...]:
+    """Every table of a report: modes in the order measured, then by threads and batch; rows in the report's order."""
+    timed = [r for r in report.results if r.latency_ms and r.mode and r.threads and r.batch]
+    modes = list(dict.fromkeys(result.mode for result in timed))
+    keys = sorted(
+        {(modes.index(r.mode), r.threads, r.batch) for r in timed if r.threads and r.batch},
+    )
+    metric = main_metric(report)
+    return tuple(
+        Table(
+            modes[mode] or "",
+            threads,
+            batch,
+            metric,
+            _rows(report, [r for r in timed if (r.mode, r.threads, r.batch) == (modes[mode], threads, batch)], metric),
+        )
+        for mode, threads, batch in keys
+    )
+
+
+def main_metric(report: Report) -> str:
+    """The metric that the tables show: top1 where it was evaluated, else the first there is."""
+    found = [figure.metric for result in report.results for figure in result.accuracy]
+    return "top1" if "top1" in found or not found else found[0]
+
+
+def hardware_names(fleet: Sequence[FleetDevice]) -> dict[tuple[str, str], str]:
+    """What to call each (node, device): the hardware's own name, and the device where two share that or it has none."""
+    names = {(d.node, d.device): str(d.hardware.get("model_name", "")) for d in fleet}
+    shared = [name for name in names.values() if list(names.values()).count(name) > 1]
+    return {
+        (node, device): f"{name} ({node}/{device})" if name in shared and name else name or f"{node}/{device}"
+        for (node, device), name in names.items()
+    }
+
+
+def round_ms(value: float) -> float:
+    """Milliseconds to four significant digits, and to at most two decimals above 10 ms, as every table shows them."""
+    digits = 2 if value >= 10 else _SIGNIFICANT_DIGITS - len(f"{value:.0f}".lstrip("0"))
+    return round(value, digits)
+
+
+def _rows(report: Report, results: Sequence[Result], metric: str) -> tuple[Row, ...]:
+    groups: dict[tuple[str, str, str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.model, result.node, result.device, result.engine), []).append(result)
+    names = hardware_names(report.fleet)
+    rows: list[Row] = []
+    for (_, node, device, _), group in groups.items():
+        methods = list(dict.fromkeys(r.quantization for r in group if r.quantization != "none")) or ["none"]
+        hardware = names.get((node, device), f"{node}/{device}")
+        rows.extend(
+            _row(report, [r for r in group if r.quantization in ("none", method)], method, hardware, metric)
+            for method in methods
+        )
+    return tuple(rows)
+
+
+def _row(report: Report, group: Sequence[Result], method: str, hardware: str, metric: str) -> Row:
+    cells = {r.precision: round_ms(r.latency_ms.mean) for r in group if r.latency_ms}
+    quantized = [value for precision, value in cells.items() if precision.startswith("int8")]
+    of_precision = {r.precision: figure.value for r in group if (figure := r.accuracy_of(metric))}
+    calibration = report.calibration.get(group[0].model)
+    label = "" if method == "none" else f"{method}, {calibration.calibrator}" if calibration else method
+    return Row(
+        model=group[0].model,
+        engine=group[0].engine,
+        hardware=hardware,
+        cells=cells,
+        max_speedup=round(cells["fp32"] / min(quantized), 2) if quantized and "fp32" in cells else None,
+        accuracy_fp32=of_precision.get("fp32"),
+        accuracy_int8=next((v for precision, v in of_precision.items() if precision.startswith("int8")), None),
+        method=label,
+        noisy=tuple(r.precision for r in group if r.quiet is False),
+    )

@@ -1,0 +1,144 @@
+import csv
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.domain.reporting.sample_reports import failed_report, sample_report, two_model_report
+
+from quantfleet_domain.reporting import words
+from quantfleet_domain.reporting.csv import to_csv
+from quantfleet_domain.reporting.markdown import to_markdown
+from quantfleet_domain.reporting.report import FleetDevice, Report
+from quantfleet_domain.reporting.table import hardware_names, round_ms, tables
+
+FIELD_FORM = (
+    "| Model | Engine | Hardware | FP32 [ms] | FP16 [ms] | INT8 [ms] | INT8+FP16 [ms] | INT8+FP16+PM [ms] "
+    "| Max speed-up | Top-1 FP32 | Top-1 INT8 | Method |"
+)
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_there_is_one_table_per_mode() -> None:
+    first, second = tables(sample_report())
+    assert (first.mode, first.threads, first.batch) == ("runtime", 1, 1)
+    assert (second.mode, second.threads, second.batch) == ("end2end", 1, 1)
+    assert [row.engine for row in first.rows] == ["onnxruntime-cpu", "paddle-cpu"]
+
+
+def test_another_number_of_threads_is_another_table() -> None:
+    report = sample_report()
+    swept = replace(report, results=report.results + tuple(replace(r, threads=2) for r in report.results))
+    assert [(t.mode, t.threads) for t in tables(swept)] == [
+        ("runtime", 1),
+        ("runtime", 2),
+        ("end2end", 1),
+        ("end2end", 2),
+    ]
+
+
+def test_the_max_speedup_follows_from_the_cells_as_written() -> None:
+    for line in to_markdown(two_model_report()).splitlines():
+        cells = cells_of(line)
+        if len(cells) == 12 and cells[0] in ("mobilenet", "squeezenet"):
+            fastest = min(float(cell) for cell in (cells[5], cells[6], cells[7]) if cell != words.MISSING)
+            assert f"{float(cells[3]) / fastest:.2f}" == cells[8]
+
+
+@settings(deadline=None)
+@given(st.floats(1e-4, 1e5))
+def test_a_cell_is_written_as_exactly_as_it_is_rounded(value: float) -> None:
+    rounded = round_ms(value)
+    assert float(words.milliseconds(rounded)) == rounded
+    assert rounded == pytest.approx(value, rel=1e-3, abs=1e-4)
+
+
+def test_the_markdown_has_the_fields_table_form() -> None:
+    markdown = to_markdown(sample_report())
+    assert markdown.count(FIELD_FORM) == 2
+    assert "| 56.50 | 54.00 | static, mse |" in markdown
+
+
+def test_the_markdown_says_protocol_gates_absences_hardware_and_provenance() -> None:
+    markdown = to_markdown(sample_report())
+    for expected in (
+        "200 warm-up runs, then 1000 timed runs in 20 blocks",
+        "| `int8.top1_drop <= 1.0` | 2.5 | **missed** |",
+        "no node of pool t4 came within 600 s",
+        "not applicable: paddle-cpu does not offer fp16",
+        "Intel(R) Xeon(R) Gold 6271C",
+        "fc7 (MatMul): output left in float",
+        "c0" * 32,
+        "affinity cpu 2",
+        "noisy: CPU time of other processes: 12.0%, limit 5.0%",
+    ):
+        assert expected in markdown
+
+
+def test_every_row_of_every_markdown_table_has_as_many_cells_as_its_header() -> None:
+    hostile = sample_report("a|b\n<script>`x`")
+    width = 0
+    for line in to_markdown(hostile).splitlines():
+        if not line.startswith("|"):
+            width = 0
+            continue
+        width = width or len(cells_of(line))
+        assert len(cells_of(line)) == width
+    assert "<script>" not in to_markdown(hostile).replace("\\<script", "")
+
+
+def test_a_job_that_failed_still_has_a_report() -> None:
+    markdown = to_markdown(failed_report())
+    assert "mobilenet.onnx is not an ONNX model" in markdown
+    assert "latency" not in markdown.split("## ")[0]
+    assert to_csv(failed_report()).count("\n") == 1
+
+
+def test_two_quantizations_are_two_rows_that_share_their_fp32_cell() -> None:
+    report = sample_report()
+    more = tuple(replace(r, quantization="qat") for r in report.results if r.precision == "int8")
+    table = tables(replace(report, results=report.results + more))[0]
+    assert [row.method for row in table.rows] == ["static, mse", "qat, mse", "static, mse", "qat, mse"]
+    assert table.rows[0].cells["fp32"] == table.rows[1].cells["fp32"]
+
+
+def test_a_model_without_a_quantized_result_has_no_speedup() -> None:
+    report = sample_report()
+    plain = replace(report, results=tuple(r for r in report.results if r.precision == "fp32"))
+    row = tables(plain)[0].rows[0]
+    assert row.max_speedup is None
+    assert row.method == ""
+    assert row.accuracy_int8 is None
+
+
+def test_devices_that_share_a_name_are_told_apart() -> None:
+    fleet = [FleetDevice(node, "cpu:0", {"model_name": "Xeon"}) for node in ("a", "b")] + [FleetDevice("c", "x", {})]
+    assert hardware_names(fleet) == {
+        ("a", "cpu:0"): "Xeon (a/cpu:0)",
+        ("b", "cpu:0"): "Xeon (b/cpu:0)",
+        ("c", "x"): "c/x",
+    }
+
+
+def test_the_csv_has_one_line_a_result_and_units_in_its_columns() -> None:
+    report = sample_report('quoted "name", with comma')
+    rows = list(csv.DictReader(io.StringIO(to_csv(report))))
+    assert len(rows) == len(report.results)
+    for row, result in zip(rows, report.results, strict=True):
+        assert result.latency_ms is not None
+        assert row["model"] == result.model
+        assert float(row["latency_p99_ms"]) == result.latency_ms.p99
+        assert row["speedup_ratio"] == (str(result.speedup.value) if result.speedup else "")
+        assert float(row["top1_percent"]) == result.accuracy[0].value
+
+
+def test_rendering_is_the_same_after_a_round_trip() -> None:
+    report = two_model_report()
+    again = Report.from_json(report.to_json())
+    assert to_markdown(again) == to_markdown(report)
+    assert to_csv(again) == to_csv(report)
