@@ -31,10 +31,10 @@ class VnniSelfTest(_message.Message):
     FP32_NS_FIELD_NUMBER: _builtins.int
     RATIO_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
-    int8_ns: _builtins.int
-    """INT8 product, nanoseconds, best of several."""
-    fp32_ns: _builtins.int
-    """FP32 product of the same shape, nanoseconds, best of several."""
+    int8_ns: _builtins.float
+    """INT8 product, nanoseconds, median of several."""
+    fp32_ns: _builtins.float
+    """FP32 product of the same shape, nanoseconds, median of several."""
     ratio: _builtins.float
     """fp32_ns / int8_ns, dimensionless."""
     verdict: _builtins.str
@@ -42,8 +42,8 @@ class VnniSelfTest(_message.Message):
     def __init__(
         self,
         *,
-        int8_ns: _builtins.int = ...,
-        fp32_ns: _builtins.int = ...,
+        int8_ns: _builtins.float = ...,
+        fp32_ns: _builtins.float = ...,
         ratio: _builtins.float = ...,
         verdict: _builtins.str = ...,
     ) -> None: ...
@@ -72,6 +72,7 @@ class CpuFacts(_message.Message):
     MAX_KHZ_FIELD_NUMBER: _builtins.int
     GOVERNOR_FIELD_NUMBER: _builtins.int
     VNNI_FIELD_NUMBER: _builtins.int
+    VNNI_MISSING_FIELD_NUMBER: _builtins.int
     model_name: _builtins.str
     """Model name as the processor reports it."""
     vendor: _builtins.str
@@ -90,6 +91,8 @@ class CpuFacts(_message.Message):
     """Highest frequency, kHz; absent where the machine does not tell."""
     governor: _builtins.str
     """Frequency governor; absent where the machine does not tell."""
+    vnni_missing: _builtins.str
+    """Why the self-test is absent; empty where it is not."""
     @_builtins.property
     def isa(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Instruction set flags that matter to inference, sorted."""
@@ -112,10 +115,11 @@ class CpuFacts(_message.Message):
         max_khz: _builtins.int | None = ...,
         governor: _builtins.str | None = ...,
         vnni: Global___VnniSelfTest | None = ...,
+        vnni_missing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_governor", b"_governor", "_max_khz", b"_max_khz", "governor", b"governor", "max_khz", b"max_khz", "vnni", b"vnni"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_governor", b"_governor", "_max_khz", b"_max_khz", "architecture", b"architecture", "governor", b"governor", "isa", b"isa", "logical_cores", b"logical_cores", "max_khz", b"max_khz", "memory_bytes", b"memory_bytes", "model_name", b"model_name", "physical_cores", b"physical_cores", "sockets", b"sockets", "vendor", b"vendor", "vnni", b"vnni"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_governor", b"_governor", "_max_khz", b"_max_khz", "architecture", b"architecture", "governor", b"governor", "isa", b"isa", "logical_cores", b"logical_cores", "max_khz", b"max_khz", "memory_bytes", b"memory_bytes", "model_name", b"model_name", "physical_cores", b"physical_cores", "sockets", b"sockets", "vendor", b"vendor", "vnni", b"vnni", "vnni_missing", b"vnni_missing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__governor: _TypeAlias = _typing.Literal["governor"]  # noqa: Y015
     _WhichOneofArgType__governor: _TypeAlias = _typing.Literal["_governor", b"_governor"]  # noqa: Y015

@@ -1,0 +1,203 @@
+"""What nodes ask of the coordinator: registration, leased tasks, heartbeats, results. Not for what users ask."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from quantfleet_coordinator.jobs.entry import COORDINATOR, JobEntry, digest_of, result_bytes
+from quantfleet_coordinator.jobs.ledger import Ledger
+from quantfleet_coordinator.store.base import Record
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Starved, Task, TaskState
+from quantfleet_domain.jobs.placement import Candidate, Place, choose, reason, why_not
+from quantfleet_domain.jobs.work import Result
+from quantfleet_protos.v1 import fleet_pb2, task_pb2
+from quantfleet_wire.codec import encode
+
+_log = logging.getLogger(__name__)
+LONGEST_POLL_S = 30.0
+
+
+class Dispatcher:
+    """Leases tasks to nodes and takes back what comes of them."""
+
+    def __init__(self, ledger: Ledger, stored: Callable[[str], bool]) -> None:
+        self._ledger = ledger
+        self._stored = stored
+        self._unservable_since: dict[tuple[str, str], float] = {}
+
+    async def register(self, node: str, request: fleet_pb2.RegisterRequest) -> None:
+        """Begin a new run of a node; whatever its previous run held is lost, and goes to whoever asks next."""
+        known = self._ledger.nodes.get(node)
+        fenced = known.record.incarnation not in ("", request.incarnation)
+        record = self._ledger.nodes.register(node, request)
+        if fenced:
+            await self._lose_all(node, "its node was started anew")
+        await self._ledger.record(record, self._ledger.audited(f"node/{node}", "node.register", request.incarnation))
+
+    async def acquire(self, node: str, request: fleet_pb2.AcquireTasksRequest) -> fleet_pb2.AcquireTasksResponse:
+        """Wait up to `wait_s` for tasks that fit the vacancies, lease them, and hand them out."""
+        deadline = time.monotonic() + min(request.wait_s, LONGEST_POLL_S)
+        heard = self._ledger.nodes.heard(node, request.incarnation)
+        await self._settle(node, request.last_reply, None)
+        heard.replies = max(heard.replies, request.last_reply)
+        while True:
+            heard = self._ledger.nodes.heard(node, request.incarnation)
+            chosen = [pair for vacancy in request.vacancies for pair in self._choose(node, vacancy)]
+            remaining = deadline - time.monotonic()
+            if chosen or remaining <= 0:
+                break
+            # The wait ends early at times, so that a polling node stays live whatever the lease term is.
+            await self._ledger.changes.wait(min(remaining, self._ledger.leases.term_s / 3))
+        heard.replies += 1
+        response = fleet_pb2.AcquireTasksResponse(reply=heard.replies)
+        records: list[Record] = []
+        for candidate, device in chosen:
+            entry = self._ledger.jobs[candidate.job]
+            needed = candidate.requirement
+            records += self._ledger.change(candidate.job, Leased(candidate.task, node, device))
+            response.tasks.add(
+                job_id=candidate.job,
+                task_id=candidate.task,
+                epoch=entry.job.tasks[candidate.task].epoch,
+                device=device,
+                exclusive=needed.exclusive,
+                cores=needed.cores,
+                work=encode(entry.work(candidate.task), task_pb2.Work),
+            )
+        if records:
+            await self._ledger.record(*records)
+        return response
+
+    def _choose(self, node: str, vacancy: fleet_pb2.Vacancy) -> list[tuple[Candidate, str]]:
+        places = self._ledger.nodes.places()
+        place = next((p for p in places if p.node == node and p.facts.device == vacancy.device), None)
+        if place is None:
+            return []
+        slots = vacancy.slots
+        found = choose(self._candidates(), place, slots, self._ledger.claims(), places)
+        return [(c, vacancy.device) for c in found if vacancy.idle or not c.requirement.exclusive]
+
+    def _candidates(self) -> list[Candidate]:
+        ready = self._ledger.tasks_in(TaskState.READY)
+        return [self._ledger.candidate(entry, task) for entry, task in ready if task.kind not in COORDINATOR]
+
+    async def heartbeat(self, node: str, request: fleet_pb2.HeartbeatRequest) -> fleet_pb2.HeartbeatResponse:
+        """Extend the leases that the node holds, end those that it does not, and name what it must stop."""
+        self._ledger.nodes.heard(node, request.incarnation)
+        held = {(h.job_id, h.task_id): h for h in request.held}
+        response = fleet_pb2.HeartbeatResponse()
+        for key, item in held.items():
+            entry = self._ledger.jobs.get(item.job_id)
+            task = entry.job.tasks.get(item.task_id) if entry else None
+            if entry and task and task.state is TaskState.LEASED and (task.node, task.epoch) == (node, item.epoch):
+                self._ledger.leases.extend(*key)
+                if entry.doing.get(task.id) != (item.progress, item.doing):
+                    entry.doing[task.id] = (item.progress, item.doing)
+                    self._ledger.changes.notify()
+            else:
+                response.stop.append(item)
+        await self._settle(node, request.last_reply, {(job, task, h.epoch) for (job, task), h in held.items()})
+        return response
+
+    async def _settle(self, node: str, last_reply: int, held: set[tuple[str, str, int]] | None) -> None:
+        """End the leases that the node cannot be holding.
+
+        A lease of an answer after `last_reply` never arrived, if the node asks anew (`held` is None); one of an answer
+        up to `last_reply` that a heartbeat does not list is not held any more.
+        """
+        for entry, task in self._ledger.leased_to(node):
+            carried = self._ledger.leases.reply(entry.record.id, task.id)
+            undelivered = held is None and carried > last_reply
+            dropped = held is not None and carried <= last_reply and (entry.record.id, task.id, task.epoch) not in held
+            if undelivered or dropped:
+                await self._ledger.lose(entry.record.id, task, f"node {node} does not hold it")
+
+    async def complete(self, node: str, incarnation: str, job: str, task: str, epoch: int, result: Result) -> None:
+        """Accept a result, once. Raises QuantfleetError(LEASE_STALE, RESULT_CONFLICT, ARTIFACT_NOT_FOUND)."""
+        self._ledger.nodes.heard(node, incarnation)
+        entry, _ = self._task(job, task)
+        missing = [digest for digest in artifacts_of(result) if not self._stored(digest)]
+        if missing:
+            raise QuantfleetError(
+                ErrorCode.ARTIFACT_NOT_FOUND,
+                f"the result of {task} refers to artifact {missing[0]}, which is not stored",
+                "upload a result's artifacts before completing its task",
+            )
+        digest = digest_of(result_bytes(result))
+        await self._ledger.apply(entry.record.id, Completed(task, epoch, node, digest), result)
+
+    async def fail(self, node: str, request: fleet_pb2.FailRequest, failure: Failure) -> None:
+        """Accept a failure. Raises QuantfleetError(LEASE_STALE)."""
+        self._ledger.nodes.heard(node, request.incarnation)
+        entry, task = self._task(request.job_id, request.task_id)
+        attempt = self._ledger.attempt(entry.record.id, task, failure, request.log_tail)
+        await self._ledger.apply(entry.record.id, Failed(task.id, request.epoch, node, failure), None, (attempt,))
+
+    def _task(self, job: str, task: str) -> tuple[JobEntry, Task]:
+        entry = self._ledger.jobs.get(job)
+        found = entry.job.tasks.get(task) if entry else None
+        if entry is None or found is None:
+            raise QuantfleetError(ErrorCode.JOB_NOT_FOUND, f"job {job} has no task {task}", "discard this attempt")
+        return entry, found
+
+    async def lose_node(self, node: str, why: str) -> None:
+        """Take back everything leased to a node that was expelled."""
+        await self._lose_all(node, why)
+
+    async def _lose_all(self, node: str, why: str) -> None:
+        for entry, task in self._ledger.leased_to(node):
+            await self._ledger.lose(entry.record.id, task, why)
+
+    async def keep_time(self) -> None:
+        """For ever: take back leases whose term has run out, and give up tasks that no device came for."""
+        while True:
+            await asyncio.sleep(min(self._ledger.leases.term_s / 10, 1.0))
+            try:
+                await self._expire()
+                await self._starve()
+            except QuantfleetError as error:
+                # The next round finds whatever this one left; a task may have been completed in between.
+                _log.warning("keeping time: %s", error)
+
+    async def _expire(self) -> None:
+        for job, name, epoch in self._ledger.leases.expired():
+            task = self._ledger.jobs[job].job.tasks[name]
+            if task.state is TaskState.LEASED and task.epoch == epoch:
+                _log.warning("the lease of %s/%s on node %s has run out", job, name, task.node)
+                await self._ledger.lose(
+                    job, task, f"node {task.node} was not heard of for {self._ledger.leases.term_s:g} s"
+                )
+
+    async def _starve(self) -> None:
+        places, now = self._ledger.nodes.places(), time.monotonic()
+        waiting: dict[tuple[str, str], float] = {}
+        for candidate in self._candidates():
+            if not _servable(candidate, places):
+                key = (candidate.job, candidate.task)
+                waiting[key] = self._unservable_since.get(key, now)
+                if now - waiting[key] > self._ledger.jobs[candidate.job].spec.patience_s:
+                    why = reason(candidate, places, self._ledger.claims())
+                    await self._ledger.apply(candidate.job, Starved(candidate.task, why))
+        self._unservable_since = waiting
+
+
+def _servable(candidate: Candidate, places: Sequence[Place]) -> bool:
+    return any(not why_not(candidate.requirement, candidate.selector, place.facts) for place in places)
+
+
+def artifacts_of(result: Result) -> list[str]:
+    """The digests of every file that a result refers to."""
+    found: list[str] = []
+
+    def walk(message: object) -> None:
+        fields = getattr(message, "ListFields", None)
+        for field, value in fields() if fields else ():
+            if field.name == "digest":
+                found.append(value)
+            for item in value if field.is_repeated else [value]:
+                walk(item)
+
+    walk(encode(result, task_pb2.Result))
+    return found

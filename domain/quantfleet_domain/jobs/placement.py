@@ -1,0 +1,99 @@
+"""Which ready task a device is given: a pure choice. Not for leases or for waiting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quantfleet_domain.hardware.facts import DeviceFacts
+from quantfleet_domain.hardware.pools import Selector
+from quantfleet_domain.jobs.plan import Requirement
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A ready task: where it stands (`job`, `task`) and what it needs; `selector` is its pool, None for any."""
+
+    job: str
+    task: str
+    requirement: Requirement
+    selector: Selector | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device of a live node that takes new tasks."""
+
+    node: str
+    facts: DeviceFacts
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A lease that stands: its device's measurement domain, and whether it holds the domain alone."""
+
+    domain: str
+    exclusive: bool
+
+
+def why_not(requirement: Requirement, selector: Selector | None, facts: DeviceFacts) -> str:
+    """Why a device can never serve a task, for a person; empty where it can."""
+    if selector is not None and not selector.matches(facts):
+        return selector.why_not(facts)
+    engines = {engine.name: engine for engine in facts.engines}
+    for name in requirement.engines:
+        engine = engines.get(name)
+        if engine is None or not engine.available:
+            missing = engine.missing if engine and engine.missing else "not installed there"
+            return f"{facts.device}: {name} is missing: {missing}"
+    if requirement.exclusive and requirement.cores > len(facts.cores):
+        return f"{facts.device}: {requirement.cores} threads are asked for, it has {len(facts.cores)} cores"
+    numerics = requirement.numerics
+    if numerics is not None:
+        version = engines[numerics.engine].version
+        if (facts.numerics_isa, version) != (numerics.isa, numerics.engine_version):
+            return (
+                f"{facts.device}: its numerics class is {numerics.engine} {version} on {facts.numerics_isa}, "
+                f"the job's is {numerics.engine} {numerics.engine_version} on {numerics.isa}"
+            )
+    return ""
+
+
+def choose(
+    ready: Sequence[Candidate], place: Place, slots: int, claims: Sequence[Claim], live: Sequence[Place]
+) -> list[Candidate]:
+    """What this device is given now, oldest job first; `slots` is how many shared tasks it can take.
+
+    A task that needs its measurement domain alone has priority: while one waits that some live device of the domain can
+    serve, the domain takes no new shared tasks, so that it falls idle. `live` are all places that take tasks.
+    """
+    domain = place.facts.measurement_domain
+    here = [claim for claim in claims if claim.domain == domain]
+    if any(claim.exclusive for claim in here):
+        return []
+    neighbours = [other.facts for other in live if other.facts.measurement_domain == domain]
+    waiting = [
+        candidate
+        for candidate in ready
+        if candidate.requirement.exclusive
+        and any(not why_not(candidate.requirement, candidate.selector, facts) for facts in neighbours)
+    ]
+    if waiting:
+        mine = [c for c in waiting if not why_not(c.requirement, c.selector, place.facts)]
+        return mine[:1] if not here else []
+    shared = (c for c in ready if not c.requirement.exclusive)
+    return [c for c in shared if not why_not(c.requirement, c.selector, place.facts)][: max(slots, 0)]
+
+
+def reason(candidate: Candidate, live: Sequence[Place], claims: Sequence[Claim]) -> str:
+    """What a ready task waits for, for a person."""
+    if not live:
+        return "no live node takes tasks; enrol one, or start it: quantfleet worker run"
+    able = [p for p in live if not why_not(candidate.requirement, candidate.selector, p.facts)]
+    if not able:
+        return "no live device can serve it: " + "; ".join(
+            f"{p.node}/{why_not(candidate.requirement, candidate.selector, p.facts)}" for p in live
+        )
+    domains = {p.facts.measurement_domain for p in able}
+    busy = sum(claim.domain in domains for claim in claims)
+    if candidate.requirement.exclusive and busy:
+        return f"it needs its machine alone; {busy} leased task(s) must end first"
+    return "it is next in line for " + ", ".join(f"{p.node}/{p.facts.device}" for p in able)

@@ -1,0 +1,59 @@
+"""Whether a job makes sense, before anything is done for it. Not for where in a file a key stands."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from quantfleet_domain.calibration.calibrators import CALIBRATORS
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.jobs.spec import METRICS, MODEL_FORMATS, MODES, PRECISIONS, JobSpec, ModelSpec
+from quantfleet_domain.reporting import gates
+
+
+def validate(spec: JobSpec) -> None:
+    """Raises QuantfleetError(JOB_INVALID) naming the first thing that cannot be."""
+    names = [model.name for model in spec.models]
+    _require(bool(names), "the job names no model", "give it a model")
+    for name in names:
+        _require(names.count(name) == 1, f"two models are called {name!r}", "give each model its own name")
+        _require(bool(name) and "/" not in name, f"{name!r} is no name for a model", "use a name without '/'")
+    for model in spec.models:
+        _validate_model(model)
+    _known("mode", spec.benchmark.modes, MODES)
+    _require(spec.benchmark.warmup >= 0, "benchmark.warmup is negative", "give 0 or more")
+    _require(spec.benchmark.repeat >= 1, "benchmark.repeat is less than 1", "give 1 or more; 1000 is the custom")
+    _require(spec.patience_s >= 0, "patience is negative", "give a time")
+    for gate in spec.gates:
+        gates.parse(gate)
+
+
+def _validate_model(model: ModelSpec) -> None:
+    where = f"model {model.name}"
+    _known("format", [model.format], MODEL_FORMATS)
+    _require(bool(model.files), f"{where} has no files", "give it a path")
+    if model.calibration:
+        _known("calibrator", [model.calibration.calibrator], CALIBRATORS)
+        _require(model.calibration.data.samples > 0, f"{where} has no calibration samples", "give it some")
+        _require(0 < model.calibration.percentile <= 100, f"{where}: percentile is not in (0, 100]", "give e.g. 99.99")
+        _require(model.calibration.shards >= 0, f"{where}: shards is negative", "give a count, or auto")
+    if model.evaluate:
+        _require(model.evaluate.data.samples > 0, f"{where} has no evaluation samples", "give it some")
+        _known("metric", model.evaluate.metrics, METRICS)
+    for target in model.targets:
+        _known("engine", target.engines, ENGINES)
+        _known("precision", target.precisions, PRECISIONS)
+        for what, values in (("threads", target.threads), ("batch_sizes", target.batch_sizes)):
+            _require(bool(values) and min(values) >= 1, f"{where}: {what} must be counts from 1 on", "give e.g. [1]")
+
+
+def _known(what: str, values: Sequence[str], known: Iterable[str]) -> None:
+    known = list(known)
+    for value in values:
+        near = difflib.get_close_matches(value, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        _require(value in known, f"no {what} is called {value!r}", f"{hint}there are {', '.join(known)}")
+
+
+def _require(condition: bool, what: str, todo: str) -> None:
+    if not condition:
+        raise QuantfleetError(ErrorCode.JOB_INVALID, what, todo)
