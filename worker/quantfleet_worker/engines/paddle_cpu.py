@@ -1,0 +1,168 @@
+"""Paddle Inference on a CPU with oneDNN: engine `paddle-cpu`. Not for converting or quantizing models.
+
+Paddle's graph passes and oneDNN write to standard output; the process that loads a model keeps it off its data pipe.
+"""
+
+import ctypes
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker.engines.base import Array, Engine, LoadOptions, NodeCounts, Session
+from quantfleet_worker.engines.onednn_log import capture, count
+from quantfleet_worker.models.paddle_files import PaddleFiles, Signature, find_files, read_signature
+from quantfleet_worker.models.paddle_program import PRODUCTS, load_paddle
+
+CONVOLUTION_TYPES = frozenset({"conv2d", "depthwise_conv2d", "fused_conv2d"})
+PASSING_TYPES = frozenset({"pool2d", "concat", "nearest_interp", "nearest_interp_v2"})
+"""Operators between convolutions that keep INT8 data as it is."""
+PRODUCT_TYPES = frozenset({"fc", "fused_matmul", *PRODUCTS})
+
+
+class PaddleCpu(Engine):
+    """Paddle Inference with oneDNN, FP32 and INT8."""
+
+    name = "paddle-cpu"
+    runtime = "paddle"
+    kind = "cpu"
+    precisions = ("fp32", "int8")
+    distribution = "paddlepaddle"
+
+    def version(self) -> str:
+        """The version of the installed paddlepaddle. Raises QuantfleetError(ENGINE_MISSING)."""
+        try:
+            return metadata.version(self.distribution)
+        except metadata.PackageNotFoundError as error:
+            raise QuantfleetError(
+                ErrorCode.ENGINE_MISSING, f"{self.distribution} is not installed", "pip install 'quantfleet[paddle]'"
+            ) from error
+
+    def load(self, model: Path, options: LoadOptions) -> Session:
+        """Load a directory with `.pdmodel` or `.json` and `.pdiparams`.
+
+        Precision int8 takes a program that `quantizers.paddle_onednn` wrote; MODEL_UNSUPPORTED for any other.
+        """
+        self.version()
+        files = find_files(model)
+        signature = read_signature(files)
+        if options.precision == "int8" and not signature.quantized:
+            raise QuantfleetError(
+                ErrorCode.MODEL_UNSUPPORTED,
+                f"{files.program} has no quantized operator to run in INT8",
+                "quantize a .pdmodel program first; Paddle runs PIR (.json) programs in FP32 only",
+            )
+        return PaddleSession(files, signature, options)
+
+    def preferred_form(self, isa: tuple[str, ...]) -> str:  # noqa: ARG002 - the same form suits every CPU
+        """s8-symmetric on every CPU: Paddle makes u8 of what follows a ReLU by itself."""
+        return "s8-symmetric"
+
+
+class PaddleSession(Session):
+    """A Paddle Inference predictor."""
+
+    def __init__(self, files: PaddleFiles, signature: Signature, options: LoadOptions) -> None:
+        inference = load_paddle().inference
+        config = inference.Config(str(files.program), str(files.parameters))
+        config.disable_gpu()
+        config.disable_glog_info()
+        config.enable_mkldnn()
+        config.set_cpu_math_library_num_threads(options.threads)
+        if not files.pir:  # with it, Paddle 3.3 does not load a PIR program
+            config.enable_memory_optim()
+        if options.precision == "int8":
+            # The names are those after fusion. Products would make S8 of the logits, so they stay out where there is a
+            # convolution: see the quantizer, which leaves their weights in float then.
+            products = PRODUCT_TYPES if PRODUCT_TYPES & signature.quantized.keys() else frozenset[str]()
+            config.enable_mkldnn_int8({*CONVOLUTION_TYPES, *PASSING_TYPES, *products})
+        try:
+            self._predictor = inference.create_predictor(config)
+        except Exception as error:  # Paddle raises whatever its C++ core meets: there is no common class
+            raise QuantfleetError(
+                ErrorCode.MODEL_UNREADABLE,
+                f"Paddle cannot load {files.program}: {_said(error)}",
+                "check that the program and its parameter file are complete and belong together",
+            ) from error
+        self._config = config
+        self._signature = signature
+        names = self._predictor.get_input_names()
+        self._inputs = {name: signature.inputs[name] for name in names}
+        self._input_handles = {name: self._predictor.get_input_handle(name) for name in names}
+        self._output_names = list(self._predictor.get_output_names())
+        self._output_handles = [self._predictor.get_output_handle(name) for name in self._output_names]
+        self._bound: list[tuple[Any, Array]] = []
+        self._results: list[Array] = []
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[tuple[int | None, ...], np.dtype[Any]]]:
+        """See Session."""
+        return self._inputs
+
+    def bind(self, feeds: Mapping[str, Array]) -> None:
+        """See Session. Raises QuantfleetError(ENGINE_FAILED) where an input lacks or has another dtype or rank."""
+        for name, (shape, dtype) in self._inputs.items():
+            found = feeds.get(name)
+            if found is None or found.dtype != dtype or found.ndim != len(shape):
+                given = "nothing" if found is None else f"{found.dtype} {found.shape}"
+                raise QuantfleetError(
+                    ErrorCode.ENGINE_FAILED,
+                    f"input {name} takes {dtype} of shape {shape}, and got {given}",
+                    "check the preprocessing against the model's inputs",
+                )
+        self._bound = [(handle, feeds[name]) for name, handle in self._input_handles.items()]
+
+    def run_bound(self) -> None:
+        """See Session. Raises QuantfleetError(ENGINE_FAILED)."""
+        try:
+            for handle, values in self._bound:
+                handle.copy_from_cpu(values)
+            self._predictor.run()
+            self._results = [handle.copy_to_cpu() for handle in self._output_handles]
+        except Exception as error:  # Paddle raises whatever its C++ core meets: there is no common class
+            raise QuantfleetError(
+                ErrorCode.ENGINE_FAILED,
+                f"Paddle cannot run the model: {_said(error)}",
+                "check the input shapes against the model",
+            ) from error
+
+    def outputs(self) -> dict[str, Array]:
+        """See Session."""
+        return dict(zip(self._output_names, self._results, strict=True))
+
+    def settings_in_effect(self) -> dict[str, str]:
+        """What Paddle reports of threads and oneDNN, and what OpenMP and oneDNN themselves report."""
+        config = self._config
+        onednn = ctypes.CDLL("libdnnl.so.3")
+        onednn.dnnl_cpu_isa2str.restype = ctypes.c_char_p
+        return {
+            "threads": str(config.cpu_math_library_num_threads()),
+            "openmp_threads": str(ctypes.CDLL("libiomp5.so").omp_get_max_threads()),
+            "onednn": str(config.mkldnn_enabled()).lower(),
+            "onednn_int8": str(config.mkldnn_int8_enabled()).lower(),
+            "onednn_isa": onednn.dnnl_cpu_isa2str(onednn.dnnl_get_effective_cpu_isa()).decode(),
+            "ir_optim": str(config.ir_optim()).lower(),
+        }
+
+    def node_counts(self) -> NodeCounts:
+        """See Session; from oneDNN's own log of one run of the bound batch, or of zeros where nothing is bound."""
+        if not self._bound:
+            # A dimension that the model leaves open is 1 here; only the batch dimension may be open then.
+            self.bind(
+                {name: np.zeros([size or 1 for size in shape], dtype) for name, (shape, dtype) in self._inputs.items()}
+            )
+        self.run_bound()  # the first run also prepares weights
+        with capture() as lines:
+            self.run_bound()
+        return count(lines, sum(self._signature.quantized.values()))
+
+
+def _said(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "Error" in line or line.startswith("(")), lines[0] if lines else repr(error))
+
+
+ENGINE = PaddleCpu()

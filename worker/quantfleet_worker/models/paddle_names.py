@@ -1,0 +1,134 @@
+"""Which Paddle variable is which tensor of the reference graph, proven by values. Not for running either in earnest.
+
+Converters rename tensors, so names prove nothing: the same random inputs go through both programs, and two tensors
+are the same one where they have one shape and the same values in every run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+from quantfleet_domain.calibration.graph import CalibrationGraph, InputTensor
+from quantfleet_worker.models.paddle_program import Array, PaddleProgram, load_paddle
+
+RUNS = 2
+TOLERANCE = 1e-4
+"""Largest difference of two float32 computations of one tensor, in parts of its largest magnitude."""
+
+
+def map_names(reference: bytes, graph: CalibrationGraph, program: PaddleProgram | None) -> CalibrationGraph:
+    """Fill `native_names`, `native_weights` and `unmapped` of a graph from its reference model (ONNX bytes).
+
+    `program` is normalised; None (a program of a format that is not quantized) leaves every activation unmapped. Ties,
+    i.e. several variables with the values of one tensor, go to the equal name and else to the first in graph order
+    that is not taken.
+    """
+    if program is None:
+        return replace(graph, native_names={}, native_weights={}, unmapped=graph.activations)
+    references: list[dict[str, Array]] = []
+    natives: list[dict[str, Array]] = []
+    variables = activation_variables(program)
+    for run in range(RUNS):
+        feeds = {tensor.name: _random_input(tensor, np.random.default_rng(run)) for tensor in graph.inputs}
+        references.append(_run_reference(reference, graph.activations, feeds))
+        natives.append({**program.run(feeds, variables), **feeds})
+    order = [*program.feeds, *variables]
+    names = _match(graph.activations, references, [name for name in order if name in natives[0]], natives)
+    weights = _match_weights(reference, [weight.name for weight in graph.weights], program)
+    unmapped = tuple(name for name in graph.activations if name not in names)
+    return replace(graph, native_names=names, native_weights=weights, unmapped=unmapped)
+
+
+def activation_variables(program: PaddleProgram) -> list[str]:
+    """The float32 variables that the program computes and keeps, in the order in which they are computed."""
+    block = program.program.global_block()
+    float32 = load_paddle().base.core.VarDesc.VarType.FP32
+    names: dict[str, None] = {}
+    for operator in program.operators:
+        if operator.type in ("feed", "fetch"):
+            continue
+        for slot in operator.output_names:
+            # XShape and the saved statistics exist for the backward pass; an inference run leaves them empty.
+            if slot in ("XShape", "SavedMean", "SavedVariance", "MeanOut", "VarianceOut", "Mask", "ReserveSpace"):
+                continue
+            names.update(dict.fromkeys(name for name in operator.output(slot) if not program.is_parameter(name)))
+    return [name for name in names if block.var(name).dtype == float32]
+
+
+def _random_input(tensor: InputTensor, random: np.random.Generator) -> Array:
+    dtype = np.dtype(tensor.dtype)
+    if dtype.kind == "f":
+        return random.standard_normal(tensor.shape).astype(dtype)
+    return random.integers(0, 2, tensor.shape).astype(dtype)
+
+
+def _run_reference(reference: bytes, names: Sequence[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    model = onnx.load_from_string(reference)
+    known = {output.name for output in model.graph.output} | {tensor.name for tensor in model.graph.input}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wanted = [name for name in names if name not in feeds]
+    values = session.run(wanted, {tensor.name: feeds[tensor.name] for tensor in session.get_inputs()})
+    return {**dict(zip(wanted, values, strict=True)), **feeds}
+
+
+def _match(
+    wanted: Sequence[str],
+    references: Sequence[Mapping[str, Array]],
+    candidates: Sequence[str],
+    natives: Sequence[Mapping[str, Array]],
+) -> dict[str, str]:
+    shapes: dict[tuple[int, ...], list[str]] = {}
+    for name in candidates:
+        shapes.setdefault(natives[0][name].shape, []).append(name)
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in wanted:
+        equal = [
+            candidate
+            for candidate in shapes.get(references[0][name].shape, [])
+            if all(
+                _same(reference[name], native[candidate]) for reference, native in zip(references, natives, strict=True)
+            )
+        ]
+        if not equal:
+            continue
+        free = [candidate for candidate in equal if candidate not in taken] or equal
+        names[name] = name if name in equal else free[0]
+        taken.add(names[name])
+    return names
+
+
+def _same(first: Array, second: Array) -> bool:
+    peak = float(np.max(np.abs(first), initial=0.0))
+    return bool(np.max(np.abs(first - second), initial=0.0) <= TOLERANCE * peak)
+
+
+def _match_weights(reference: bytes, wanted: Sequence[str], program: PaddleProgram) -> dict[str, str]:
+    model = onnx.load_from_string(reference)
+    values = {tensor.name: tensor for tensor in model.graph.initializer}
+    parameters = {
+        name: program.parameter(name)
+        for operator in program.operators
+        for name in operator.input_arg_names
+        if program.is_parameter(name)
+    }
+    weights: dict[str, str] = {}
+    for name in wanted:
+        value = numpy_helper.to_array(values[name])
+        equal = [
+            candidate
+            for candidate, parameter in parameters.items()
+            if parameter.shape == value.shape and _same(value, parameter)
+        ]
+        if equal:
+            weights[name] = name if name in equal else equal[0]
+    return weights
