@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from quantfleet_domain.calibration.graph import NumericsClass
 from quantfleet_domain.jobs.spec import FileRef, InputShape
+from quantfleet_domain.measurement.latency import LatencySummary
+from quantfleet_domain.measurement.quiet import Conditions
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,20 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One variant × mode × threads × batch. Latencies are ms per run, summarised from all `runs` timed runs.
+class Ratio:
+    """A ratio of mean latencies with its 95 % bootstrap interval."""
 
-    `speedup*` compare with FP32 of the same task (0 where there is none). `quiet` is the verdict on the machine's
-    conditions; `conditions` are what was watched.
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One variant × mode × threads × batch.
+
+    `speedup` compares with FP32 of the same task, where that was measured. `quiet` is the verdict on the machine's
+    `conditions`, `noise` why it is not.
     """
 
     precision: str
@@ -155,21 +166,11 @@ class Measured:
     mode: str
     threads: int
     batch: int
-    runs: int
-    mean: float
-    median: float
-    min: float
-    max: float
-    p90: float
-    p95: float
-    p99: float
-    cov: float
-    speedup: float
-    speedup_low: float
-    speedup_high: float
+    latency: LatencySummary
+    speedup: Ratio | None
     quiet: bool
     noise: tuple[str, ...]
-    conditions: tuple[Setting, ...]
+    conditions: Conditions
     settings: tuple[Setting, ...]
     int8_nodes: int
     quantizable_nodes: int

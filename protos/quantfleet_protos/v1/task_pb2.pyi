@@ -527,8 +527,159 @@ class QuantizeResult(_message.Message):
 Global___QuantizeResult: _TypeAlias = QuantizeResult  # noqa: Y015
 
 @_typing.final
+class LatencySummary(_message.Message):
+    """Raw latencies of all blocks, pooled and summarised."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEAN_FIELD_NUMBER: _builtins.int
+    MEDIAN_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    P90_FIELD_NUMBER: _builtins.int
+    P95_FIELD_NUMBER: _builtins.int
+    P99_FIELD_NUMBER: _builtins.int
+    COV_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    mean: _builtins.float
+    """Mean, ms."""
+    median: _builtins.float
+    """Median, ms."""
+    min: _builtins.float
+    """Shortest, ms."""
+    max: _builtins.float
+    """Longest, ms."""
+    p90: _builtins.float
+    """90th percentile, ms."""
+    p95: _builtins.float
+    """95th percentile, ms."""
+    p99: _builtins.float
+    """99th percentile, ms."""
+    cov: _builtins.float
+    """Standard deviation over mean, dimensionless; absent for a single run."""
+    runs: _builtins.int
+    """Timed runs, count."""
+    def __init__(
+        self,
+        *,
+        mean: _builtins.float = ...,
+        median: _builtins.float = ...,
+        min: _builtins.float = ...,
+        max: _builtins.float = ...,
+        p90: _builtins.float = ...,
+        p95: _builtins.float = ...,
+        p99: _builtins.float = ...,
+        cov: _builtins.float | None = ...,
+        runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cov", b"_cov", "cov", b"cov"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cov", b"_cov", "cov", b"cov", "max", b"max", "mean", b"mean", "median", b"median", "min", b"min", "p90", b"p90", "p95", b"p95", "p99", b"p99", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cov: _TypeAlias = _typing.Literal["cov"]  # noqa: Y015
+    _WhichOneofArgType__cov: _TypeAlias = _typing.Literal["_cov", b"_cov"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cov) -> _WhichOneofReturnType__cov | None: ...
+
+Global___LatencySummary: _TypeAlias = LatencySummary  # noqa: Y015
+
+@_typing.final
+class Ratio(_message.Message):
+    """A ratio of mean latencies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """The ratio, dimensionless."""
+    low: _builtins.float
+    """Lower end of the 95 % bootstrap interval, dimensionless."""
+    high: _builtins.float
+    """Upper end of the 95 % bootstrap interval, dimensionless."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ratio: _TypeAlias = Ratio  # noqa: Y015
+
+@_typing.final
+class Conditions(_message.Message):
+    """What was watched on the measurement domain; absent where the machine does not tell."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEAL_SHARE_FIELD_NUMBER: _builtins.int
+    OTHER_CPU_SHARE_FIELD_NUMBER: _builtins.int
+    RUN_QUEUE_FIELD_NUMBER: _builtins.int
+    FREQUENCY_MIN_KHZ_FIELD_NUMBER: _builtins.int
+    FREQUENCY_MAX_KHZ_FIELD_NUMBER: _builtins.int
+    THROTTLE_COUNT_FIELD_NUMBER: _builtins.int
+    steal_share: _builtins.float
+    """CPU ticks that the hypervisor gave to others, share 0 to 1."""
+    other_cpu_share: _builtins.float
+    """CPU time of other processes, share 0 to 1."""
+    run_queue: _builtins.float
+    """Runnable threads besides the measured ones, count on average."""
+    frequency_min_khz: _builtins.int
+    """Lowest clock seen, kHz."""
+    frequency_max_khz: _builtins.int
+    """Highest clock seen, kHz."""
+    throttle_count: _builtins.int
+    """Throttling events, count."""
+    def __init__(
+        self,
+        *,
+        steal_share: _builtins.float | None = ...,
+        other_cpu_share: _builtins.float | None = ...,
+        run_queue: _builtins.float | None = ...,
+        frequency_min_khz: _builtins.int | None = ...,
+        frequency_max_khz: _builtins.int | None = ...,
+        throttle_count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_max_khz", b"_frequency_max_khz", "_frequency_min_khz", b"_frequency_min_khz", "_other_cpu_share", b"_other_cpu_share", "_run_queue", b"_run_queue", "_steal_share", b"_steal_share", "_throttle_count", b"_throttle_count", "frequency_max_khz", b"frequency_max_khz", "frequency_min_khz", b"frequency_min_khz", "other_cpu_share", b"other_cpu_share", "run_queue", b"run_queue", "steal_share", b"steal_share", "throttle_count", b"throttle_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_max_khz", b"_frequency_max_khz", "_frequency_min_khz", b"_frequency_min_khz", "_other_cpu_share", b"_other_cpu_share", "_run_queue", b"_run_queue", "_steal_share", b"_steal_share", "_throttle_count", b"_throttle_count", "frequency_max_khz", b"frequency_max_khz", "frequency_min_khz", b"frequency_min_khz", "other_cpu_share", b"other_cpu_share", "run_queue", b"run_queue", "steal_share", b"steal_share", "throttle_count", b"throttle_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__frequency_max_khz: _TypeAlias = _typing.Literal["frequency_max_khz"]  # noqa: Y015
+    _WhichOneofArgType__frequency_max_khz: _TypeAlias = _typing.Literal["_frequency_max_khz", b"_frequency_max_khz"]  # noqa: Y015
+    _WhichOneofReturnType__frequency_min_khz: _TypeAlias = _typing.Literal["frequency_min_khz"]  # noqa: Y015
+    _WhichOneofArgType__frequency_min_khz: _TypeAlias = _typing.Literal["_frequency_min_khz", b"_frequency_min_khz"]  # noqa: Y015
+    _WhichOneofReturnType__other_cpu_share: _TypeAlias = _typing.Literal["other_cpu_share"]  # noqa: Y015
+    _WhichOneofArgType__other_cpu_share: _TypeAlias = _typing.Literal["_other_cpu_share", b"_other_cpu_share"]  # noqa: Y015
+    _WhichOneofReturnType__run_queue: _TypeAlias = _typing.Literal["run_queue"]  # noqa: Y015
+    _WhichOneofArgType__run_queue: _TypeAlias = _typing.Literal["_run_queue", b"_run_queue"]  # noqa: Y015
+    _WhichOneofReturnType__steal_share: _TypeAlias = _typing.Literal["steal_share"]  # noqa: Y015
+    _WhichOneofArgType__steal_share: _TypeAlias = _typing.Literal["_steal_share", b"_steal_share"]  # noqa: Y015
+    _WhichOneofReturnType__throttle_count: _TypeAlias = _typing.Literal["throttle_count"]  # noqa: Y015
+    _WhichOneofArgType__throttle_count: _TypeAlias = _typing.Literal["_throttle_count", b"_throttle_count"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__frequency_max_khz) -> _WhichOneofReturnType__frequency_max_khz | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__frequency_min_khz) -> _WhichOneofReturnType__frequency_min_khz | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__other_cpu_share) -> _WhichOneofReturnType__other_cpu_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_queue) -> _WhichOneofReturnType__run_queue | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__steal_share) -> _WhichOneofReturnType__steal_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__throttle_count) -> _WhichOneofReturnType__throttle_count | None: ...
+
+Global___Conditions: _TypeAlias = Conditions  # noqa: Y015
+
+@_typing.final
 class Measured(_message.Message):
-    """One variant, mode, thread count and batch size. Latencies are ms per run."""
+    """One variant, mode, thread count and batch size."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -538,18 +689,8 @@ class Measured(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
-    RUNS_FIELD_NUMBER: _builtins.int
-    MEAN_FIELD_NUMBER: _builtins.int
-    MEDIAN_FIELD_NUMBER: _builtins.int
-    MIN_FIELD_NUMBER: _builtins.int
-    MAX_FIELD_NUMBER: _builtins.int
-    P90_FIELD_NUMBER: _builtins.int
-    P95_FIELD_NUMBER: _builtins.int
-    P99_FIELD_NUMBER: _builtins.int
-    COV_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
     SPEEDUP_FIELD_NUMBER: _builtins.int
-    SPEEDUP_LOW_FIELD_NUMBER: _builtins.int
-    SPEEDUP_HIGH_FIELD_NUMBER: _builtins.int
     QUIET_FIELD_NUMBER: _builtins.int
     NOISE_FIELD_NUMBER: _builtins.int
     CONDITIONS_FIELD_NUMBER: _builtins.int
@@ -571,30 +712,6 @@ class Measured(_message.Message):
     """Intra-op threads, count."""
     batch: _builtins.int
     """Batch size, samples."""
-    runs: _builtins.int
-    """Timed runs, count."""
-    mean: _builtins.float
-    """Mean, ms."""
-    median: _builtins.float
-    """Median, ms."""
-    min: _builtins.float
-    """Shortest, ms."""
-    max: _builtins.float
-    """Longest, ms."""
-    p90: _builtins.float
-    """90th percentile, ms."""
-    p95: _builtins.float
-    """95th percentile, ms."""
-    p99: _builtins.float
-    """99th percentile, ms."""
-    cov: _builtins.float
-    """Standard deviation over mean, dimensionless."""
-    speedup: _builtins.float
-    """Mean of FP32 over mean of this variant, dimensionless; 0 where there is no FP32."""
-    speedup_low: _builtins.float
-    """Lower end of the 95 % bootstrap interval, dimensionless."""
-    speedup_high: _builtins.float
-    """Upper end of the 95 % bootstrap interval, dimensionless."""
     quiet: _builtins.bool
     """Whether the machine was quiet by the stated limits."""
     int8_nodes: _builtins.int
@@ -604,11 +721,19 @@ class Measured(_message.Message):
     model_bytes: _builtins.int
     """Size of the model's files, bytes."""
     @_builtins.property
+    def latency(self) -> Global___LatencySummary:
+        """Latency of one run."""
+
+    @_builtins.property
+    def speedup(self) -> Global___Ratio:
+        """Mean of FP32 over mean of this variant; absent where FP32 was not measured."""
+
+    @_builtins.property
     def noise(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Why not."""
 
     @_builtins.property
-    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.Setting]:
+    def conditions(self) -> Global___Conditions:
         """What was watched while measuring."""
 
     @_builtins.property
@@ -632,21 +757,11 @@ class Measured(_message.Message):
         mode: _builtins.str = ...,
         threads: _builtins.int = ...,
         batch: _builtins.int = ...,
-        runs: _builtins.int = ...,
-        mean: _builtins.float = ...,
-        median: _builtins.float = ...,
-        min: _builtins.float = ...,
-        max: _builtins.float = ...,
-        p90: _builtins.float = ...,
-        p95: _builtins.float = ...,
-        p99: _builtins.float = ...,
-        cov: _builtins.float = ...,
-        speedup: _builtins.float = ...,
-        speedup_low: _builtins.float = ...,
-        speedup_high: _builtins.float = ...,
+        latency: Global___LatencySummary | None = ...,
+        speedup: Global___Ratio | None = ...,
         quiet: _builtins.bool = ...,
         noise: _abc.Iterable[_builtins.str] | None = ...,
-        conditions: _abc.Iterable[_base_pb2.Setting] | None = ...,
+        conditions: Global___Conditions | None = ...,
         settings: _abc.Iterable[_base_pb2.Setting] | None = ...,
         int8_nodes: _builtins.int = ...,
         quantizable_nodes: _builtins.int = ...,
@@ -654,9 +769,9 @@ class Measured(_message.Message):
         model_bytes: _builtins.int = ...,
         input_shapes: _abc.Iterable[_base_pb2.InputShape] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "latency", b"latency", "speedup", b"speedup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "conditions", b"conditions", "cov", b"cov", "fallbacks", b"fallbacks", "form", b"form", "input_shapes", b"input_shapes", "int8_nodes", b"int8_nodes", "max", b"max", "mean", b"mean", "median", b"median", "min", b"min", "mode", b"mode", "model_bytes", b"model_bytes", "noise", b"noise", "p90", b"p90", "p95", b"p95", "p99", b"p99", "precision", b"precision", "quantizable_nodes", b"quantizable_nodes", "quantization", b"quantization", "quiet", b"quiet", "runs", b"runs", "settings", b"settings", "speedup", b"speedup", "speedup_high", b"speedup_high", "speedup_low", b"speedup_low", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "conditions", b"conditions", "fallbacks", b"fallbacks", "form", b"form", "input_shapes", b"input_shapes", "int8_nodes", b"int8_nodes", "latency", b"latency", "mode", b"mode", "model_bytes", b"model_bytes", "noise", b"noise", "precision", b"precision", "quantizable_nodes", b"quantizable_nodes", "quantization", b"quantization", "quiet", b"quiet", "settings", b"settings", "speedup", b"speedup", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
