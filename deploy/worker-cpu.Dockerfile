@@ -1,0 +1,23 @@
+# A worker for CPU engines: ONNX Runtime and Paddle (oneDNN), in Ray actors. Its image is some 2 GB.
+# Build from the repository's root: docker build -f deploy/worker-cpu.Dockerfile -t quantfleet-worker-cpu .
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /src
+RUN python -m venv /opt/quantfleet
+COPY . .
+RUN /opt/quantfleet/bin/pip install --no-cache-dir -c constraints.txt ".[worker,onnxruntime,paddle]"
+
+FROM python:3.11-slim-bookworm
+# libgomp1: paddle's OpenMP, which its wheel does not carry. Debian keeps one version of it per release, so none is pinned.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends libgomp1 \
+ && rm -rf /var/lib/apt/lists/* \
+ && groupadd --gid 10001 quantfleet \
+ && useradd --uid 10001 --gid 10001 --home-dir /var/lib/quantfleet --create-home --shell /usr/sbin/nologin quantfleet
+COPY --from=build /opt/quantfleet /opt/quantfleet
+ENV PATH=/opt/quantfleet/bin:$PATH PYTHONUNBUFFERED=1
+USER 10001:10001
+WORKDIR /var/lib/quantfleet
+VOLUME /var/lib/quantfleet
+ENTRYPOINT ["quantfleet"]
+CMD ["worker", "run", "--state", "/var/lib/quantfleet/worker"]
