@@ -11,7 +11,7 @@ from quantfleet_coordinator.store.base import Record
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Starved, Task, TaskState
 from quantfleet_domain.jobs.placement import Candidate, Place, choose, reason, why_not
-from quantfleet_domain.jobs.work import Result
+from quantfleet_domain.jobs.work import BenchmarkResult, Result
 from quantfleet_protos.v1 import fleet_pb2, task_pb2
 from quantfleet_wire.codec import encode
 
@@ -126,7 +126,7 @@ class Dispatcher:
                 "upload a result's artifacts before completing its task",
             )
         digest = digest_of(result_bytes(result))
-        await self._ledger.apply(entry.record.id, Completed(task, epoch, node, digest), result)
+        await self._ledger.apply(entry.record.id, Completed(task, epoch, node, digest, _partial(result)), result)
 
     async def fail(self, node: str, request: fleet_pb2.FailRequest, failure: Failure) -> None:
         """Accept a failure. Raises QuantfleetError(LEASE_STALE)."""
@@ -185,6 +185,10 @@ class Dispatcher:
 
 def _servable(candidate: Candidate, places: Sequence[Place]) -> bool:
     return any(not why_not(candidate.requirement, candidate.selector, place.facts) for place in places)
+
+
+def _partial(result: Result) -> bool:
+    return isinstance(result, BenchmarkResult) and any(gap.applicable for gap in result.absent)
 
 
 def artifacts_of(result: Result) -> list[str]:

@@ -178,6 +178,7 @@ def _restored(planned: Task, row: TaskRecord) -> Task:
         infrastructure_failures=row.infrastructure_failures,
         engine_failures=row.engine_failures,
         result=row.result_digest,
+        partial=row.partial,
         failure=failure,
     )
 
@@ -193,6 +194,7 @@ def _task_record(job: str, task: Task, result: Result | None) -> TaskRecord:
         device=task.device,
         infrastructure_failures=task.infrastructure_failures,
         engine_failures=task.engine_failures,
+        partial=task.partial,
         result_digest=task.result if succeeded else "",
         result=result_bytes(result) if succeeded and result is not None else b"",
         failure_code=task.failure.code if task.failure else "",

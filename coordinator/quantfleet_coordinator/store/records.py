@@ -1,4 +1,4 @@
-"""What the store keeps: one frozen record a thing. Fields are str, int, float, bool or bytes; `KEY` names the primary key.
+"""What the store keeps: one frozen record a thing. Fields are plain; `KEY` names the primary key.
 
 Not for behaviour: the rules are in the domain, the order of writing in the dispatcher.
 """
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A job. `spec` is a serialised quantfleet.v1.JobSpec with settled shards; times are seconds since the epoch, UTC."""
+    """A job. `spec` is a serialised quantfleet.v1.JobSpec with settled shards; times are Unix seconds."""
 
     KEY: ClassVar[tuple[str, ...]] = ("id",)
     id: str
@@ -36,6 +36,7 @@ class TaskRecord:
     device: str
     infrastructure_failures: int
     engine_failures: int
+    partial: bool
     result_digest: str
     result: bytes
     failure_code: str

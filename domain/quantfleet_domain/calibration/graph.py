@@ -1,7 +1,13 @@
 """What calibration knows of a model: its reference graph's tensors and weights. Not for running the graph."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+
+SCHEMA = "quantfleet/graph/v1"
 
 
 @dataclass(frozen=True)
@@ -60,3 +66,30 @@ class CalibrationGraph:
     native_weights: Mapping[str, str]
     unmapped: tuple[str, ...]
     recipe: str
+
+    def to_json(self) -> bytes:
+        """Canonical JSON, schema quantfleet/graph/v1."""
+        document = {"schema": SCHEMA, **asdict(self)}
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+    @staticmethod
+    def from_json(data: bytes) -> "CalibrationGraph":
+        """Read what `to_json` wrote. Raises QuantfleetError(MODEL_UNREADABLE) where it is anything else."""
+        try:
+            found: dict[str, Any] = json.loads(data)
+            if found["schema"] != SCHEMA:
+                raise ValueError(f"its schema is {found['schema']!r}")
+            return CalibrationGraph(
+                inputs=tuple(InputTensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in found["inputs"]),
+                outputs=tuple(found["outputs"]),
+                activations=tuple(found["activations"]),
+                weights=tuple(WeightTensor(w["name"], w["axis"], tuple(w["absmax"])) for w in found["weights"]),
+                native_names=dict(found["native_names"]),
+                native_weights=dict(found["native_weights"]),
+                unmapped=tuple(found["unmapped"]),
+                recipe=found["recipe"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise QuantfleetError(
+                ErrorCode.MODEL_UNREADABLE, f"a calibration graph cannot be read: {error}", "retry the job"
+            ) from error

@@ -64,7 +64,7 @@ class Task:
     """A node of the graph. `needs` must succeed before it starts; `after` must merely have ended.
 
     `epoch` numbers the attempts: a lease carries it, and a result under any other is refused. `result` is the digest of
-    the accepted result.
+    the accepted result; `partial` says that something the task was asked for is absent from it.
     """
 
     id: str
@@ -78,6 +78,7 @@ class Task:
     infrastructure_failures: int = 0
     engine_failures: int = 0
     result: str = ""
+    partial: bool = False
     failure: Failure | None = None
 
 
@@ -106,12 +107,13 @@ class Leased:
 
 @dataclass(frozen=True)
 class Completed:
-    """A node reports a result under its lease's epoch. `digest` names the result's bytes."""
+    """A node reports a result under its lease's epoch. `digest` names its bytes, `partial` is as in `Task`."""
 
     task: str
     epoch: int
     node: str
     digest: str
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,9 @@ def step(job: Job, event: Event) -> tuple[Job, tuple[Effect, ...]]:
             if _is_repetition(tasks[event.task], event):
                 return job, ()
             task = _held(tasks, event.task, event.epoch, event.node)
-            tasks[task.id] = replace(task, state=TaskState.SUCCEEDED, result=event.digest, failure=None)
+            tasks[task.id] = replace(
+                task, state=TaskState.SUCCEEDED, result=event.digest, partial=event.partial, failure=None
+            )
         case Failed():
             repeated = tasks[event.task]
             if repeated.state is TaskState.FAILED and repeated.epoch == event.epoch and repeated.node == event.node:
@@ -214,7 +218,7 @@ def step(job: Job, event: Event) -> tuple[Job, tuple[Effect, ...]]:
         case _:
             assert_never(event)
     _propagate(tasks)
-    state = _job_state(tasks)
+    state = ended_state(tasks)
     changes: list[Effect] = [
         TaskChanged(job.tasks.get(key) if not isinstance(event, Started) else None, task)
         for key, task in tasks.items()
@@ -310,13 +314,13 @@ def _propagate(tasks: dict[str, Task]) -> None:
                 moved = True
 
 
-def _job_state(tasks: Mapping[str, Task]) -> JobState:
-    """The state that follows from the tasks alone, so that it can never disagree with them."""
+def ended_state(tasks: Mapping[str, Task]) -> JobState:
+    """The state of a job that follows from its tasks alone, so that it can never disagree with them."""
     if any(task.state not in ENDED for task in tasks.values()):
         return JobState.RUNNING
     if any(task.state is TaskState.CANCELLED for task in tasks.values()):
         return JobState.CANCELLED
-    if all(task.state is TaskState.SUCCEEDED for task in tasks.values()):
+    if all(_succeeded(task) and not task.partial for task in tasks.values()):
         return JobState.SUCCEEDED
     report = [t for t in tasks.values() if t.kind is TaskKind.REPORT]
     return JobState.PARTIAL if _anything_came_of(tasks) and all(_succeeded(t) for t in report) else JobState.FAILED

@@ -1,0 +1,106 @@
+"""The coordinator's own tasks: merging partial statistics into the scale table, and writing the report."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from quantfleet_coordinator.jobs.entry import COORDINATOR, JobEntry, digest_of, result_bytes
+from quantfleet_coordinator.jobs.ledger import Ledger
+from quantfleet_coordinator.reporting import write_report
+from quantfleet_domain.calibration.calibrators import calibrator_named
+from quantfleet_domain.calibration.graph import CalibrationGraph
+from quantfleet_domain.calibration.partial import Partial, merge_partials
+from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Task, TaskKind, TaskState
+from quantfleet_domain.jobs.spec import FileRef
+from quantfleet_domain.jobs.work import CalibrateResult, InspectResult, MergeResult, ReportResult, Result
+
+_log = logging.getLogger(__name__)
+SELF = "coordinator"
+"""What stands for a node in tasks that the coordinator does itself."""
+
+
+class Chores:
+    """Does ready merge and report tasks, one at a time, off the event loop.
+
+    Nothing of a chore is stored before it is done: after a crash it is simply done again, with the same bytes.
+    """
+
+    def __init__(self, ledger: Ledger, read: Callable[[str], bytes], put: Callable[[bytes], str]) -> None:
+        self._ledger = ledger
+        self._read = read
+        self._put = put
+
+    async def run(self) -> None:
+        """For ever: do whatever becomes ready."""
+        while True:
+            found = next(((e, t) for e, t in self._ledger.tasks_in(TaskState.READY) if t.kind in COORDINATOR), None)
+            if found is None:
+                await self._ledger.changes.wait(1.0)
+                continue
+            entry, task = found
+            try:
+                await self._do(entry, task)
+            except QuantfleetError as error:
+                # The store failed, or the job was cancelled meanwhile: what is still to do is found again.
+                _log.warning("%s of job %s: %s", task.id, entry.record.id, error)
+                await asyncio.sleep(1.0)
+
+    async def _do(self, entry: JobEntry, task: Task) -> None:
+        outcome = await asyncio.to_thread(self._work, entry, task)
+        job, current = entry.record.id, entry.job.tasks[task.id]
+        if current.state is not TaskState.READY or current.epoch != task.epoch:
+            return
+        leased = self._ledger.change(job, Leased(task.id, SELF, ""))
+        if isinstance(outcome, Failure):
+            changed = self._ledger.change(job, Failed(task.id, task.epoch, SELF, outcome))
+        else:
+            digest = digest_of(result_bytes(outcome))
+            changed = self._ledger.change(job, Completed(task.id, task.epoch, SELF, digest), outcome)
+        await self._ledger.record(*leased, *changed)
+
+    def _work(self, entry: JobEntry, task: Task) -> Result | Failure:
+        try:
+            if task.kind is TaskKind.MERGE:
+                return self._merge(entry, entry.plan.details[task.id].model)
+            return self._report(entry)
+        except QuantfleetError as error:
+            return Failure(error.code, error.what, error.todo)
+        except Exception as error:
+            _log.exception("%s of job %s failed", task.id, entry.record.id)
+            return Failure(ErrorCode.INTERNAL, f"{task.id} failed: {error!r}", "see the coordinator's log")
+
+    def _merge(self, entry: JobEntry, name: str) -> MergeResult:
+        model = next(m for m in entry.spec.models if m.name == name)
+        assert model.calibration is not None
+        parts = [
+            r
+            for key, r in entry.results.items()
+            if key.startswith(f"{name}/calibrate/") and isinstance(r, CalibrateResult)
+        ]
+        inspected = entry.results[f"{name}/inspect"]
+        assert isinstance(inspected, InspectResult)
+        merged = merge_partials([Partial.decode(self._read(part.partial.digest)) for part in parts])
+        if merged.samples != set(range(model.calibration.data.samples)):
+            raise QuantfleetError(
+                ErrorCode.PARTIAL_INVALID,
+                f"the partial statistics of {name} do not cover its manifest",
+                "retry the job",
+            )
+        percentile = model.calibration.percentile if model.calibration.calibrator == "percentile" else None
+        calibrator = calibrator_named(model.calibration.calibrator, percentile)
+        table = ScaleTable.build(
+            merged,
+            CalibrationGraph.from_json(self._read(inspected.graph.digest)),
+            calibrator,
+            manifest=model.calibration.data.manifest.digest,
+            preprocessing=inspected.numerics.preprocessing,
+        ).to_json()
+        scales = FileRef("scales.json", self._put(table), len(table))
+        return MergeResult(scales, len(merged.samples), len(parts), sum(part.seconds for part in parts))
+
+    def _report(self, entry: JobEntry) -> ReportResult:
+        devices = {(node.name, facts.device): facts for node in self._ledger.nodes for facts in node.devices}
+        report = write_report(entry, devices).to_json()
+        return ReportResult(FileRef("report.json", self._put(report), len(report)))

@@ -1,0 +1,278 @@
+"""From a job's results to its report: which figure goes where. Not for computing figures, nor for showing them."""
+
+import datetime
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+
+from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_domain.hardware.facts import DeviceFacts
+from quantfleet_domain.jobs.lifecycle import JobState, Task, TaskKind, TaskState, ended_state
+from quantfleet_domain.jobs.plan import Detail
+from quantfleet_domain.jobs.spec import ModelSpec
+from quantfleet_domain.jobs.work import (
+    BenchmarkResult,
+    EvaluateResult,
+    InspectResult,
+    Measured,
+    MergeResult,
+    QuantizeResult,
+)
+from quantfleet_domain.measurement.latency import throughput_per_s
+from quantfleet_domain.reporting import gates
+from quantfleet_domain.reporting.report import (
+    Absent,
+    Accuracy,
+    Calibration,
+    FleetDevice,
+    JobError,
+    JobSummary,
+    ModelEntry,
+    Report,
+    Result,
+    SpeedupFigure,
+    facts_of,
+)
+
+Devices = Mapping[tuple[str, str], DeviceFacts]
+
+
+def write_report(entry: JobEntry, devices: Devices) -> Report:
+    """The report of a job all of whose other tasks have ended. `devices` are by (node, name) as last registered."""
+    results = tuple(_results(entry))
+    absent = tuple(dict.fromkeys(_absent(entry)))
+    failed = [t for t in entry.job.tasks.values() if t.state is TaskState.FAILED and t.failure]
+    state = _state(entry)
+    error = JobError(*(str(part) for part in _words(failed[0]))) if failed and state is JobState.FAILED else None
+    took_part = {(t.node, t.device) for t in entry.job.tasks.values() if t.state is TaskState.SUCCEEDED}
+    return Report(
+        job=JobSummary(entry.record.id, entry.record.name, state, error),
+        fleet=tuple(
+            FleetDevice(node, name, facts_of(facts.hardware))
+            for (node, name), facts in sorted(devices.items())
+            if (node, name) in took_part
+        ),
+        models=tuple(ModelEntry(m.name, m.format, model_sha256(m)) for m in entry.spec.models),
+        calibration=_calibration(entry),
+        job_file=entry.spec.document,
+        versions=_versions(entry, [facts for key, facts in devices.items() if key in took_part]),
+        results=results,
+        absent=absent,
+        gates=gates.evaluate(entry.spec.gates, results),
+        warnings=tuple(_warnings(entry)),
+    )
+
+
+def model_sha256(model: ModelSpec) -> str:
+    """What names a submitted model: the digest of its one file, or of the list of its files and their digests."""
+    if len(model.files) == 1:
+        return model.files[0].digest
+    listing = "".join(f"{ref.digest}  {ref.name}\n" for ref in sorted(model.files, key=lambda ref: ref.name))
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _words(task: Task) -> tuple[str, str, str]:
+    assert task.failure is not None
+    return task.failure.code, task.failure.what, task.failure.todo
+
+
+def _state(entry: JobEntry) -> JobState:
+    """How the job will have ended once this report is stored."""
+    report = next(task for task in entry.job.tasks.values() if task.kind is TaskKind.REPORT)
+    return ended_state({**entry.job.tasks, report.id: replace(report, state=TaskState.SUCCEEDED)})
+
+
+def _calibration(entry: JobEntry) -> dict[str, Calibration]:
+    found = {}
+    for model in entry.spec.models:
+        merged = entry.results.get(f"{model.name}/merge")
+        inspected = entry.results.get(f"{model.name}/inspect")
+        if model.calibration and isinstance(merged, MergeResult) and isinstance(inspected, InspectResult):
+            found[model.name] = Calibration(
+                calibrator=model.calibration.calibrator,
+                samples=merged.samples,
+                shards=merged.shards,
+                scales_sha256=merged.scales.digest,
+                numerics_class=facts_of(inspected.numerics),
+                seconds=merged.seconds,
+            )
+    return found
+
+
+def _versions(entry: JobEntry, devices: Iterable[DeviceFacts]) -> dict[str, str]:
+    versions = {"quantfleet": version("quantfleet")}
+    for facts in devices:
+        for engine in facts.engines:
+            if engine.available:
+                versions[engine.name] = engine.version
+    for result in entry.results.values():
+        if isinstance(result, BenchmarkResult | EvaluateResult):
+            versions[result.engine] = result.engine_version
+    return dict(sorted(versions.items()))
+
+
+def _results(entry: JobEntry) -> Iterable[Result]:
+    for name, detail in entry.plan.details.items():
+        result = entry.results.get(name)
+        task = entry.job.tasks[name]
+        if detail.kind is TaskKind.BENCHMARK and isinstance(result, BenchmarkResult):
+            for row in result.rows:
+                yield _measured(entry, task, detail, result, row)
+    yield from _only_evaluated(entry)
+
+
+def _measured(entry: JobEntry, task: Task, detail: Detail, result: BenchmarkResult, row: Measured) -> Result:
+    speedup = row.speedup and SpeedupFigure(row.speedup.value, row.speedup.low, row.speedup.high, "fp32")
+    at = datetime.datetime.fromtimestamp(result.measured_at, datetime.UTC)
+    return Result(
+        model=detail.model,
+        node=task.node,
+        device=task.device,
+        engine=result.engine,
+        engine_version=result.engine_version,
+        precision=row.precision,
+        quantization=row.quantization,
+        form=row.form or None,
+        input_shapes={shape.name: shape.dims for shape in row.input_shapes},
+        mode=row.mode,
+        threads=row.threads,
+        batch=row.batch,
+        warmup=result.warmup,
+        repeat=result.repeat,
+        measured_at=at.isoformat(timespec="seconds"),
+        latency_ms=row.latency,
+        throughput_per_s=throughput_per_s(row.latency, row.batch),
+        speedup=speedup,
+        accuracy=_accuracy(entry, detail, row.precision),
+        int8_nodes=row.int8_nodes if row.precision == "int8" else None,
+        quantizable_nodes=row.quantizable_nodes if row.precision == "int8" else None,
+        model_bytes=row.model_bytes,
+        quiet=row.quiet,
+        settings_in_effect={setting.name: setting.value for setting in row.settings},
+        samples_artifact=result.samples.digest,
+        blocks=result.blocks,
+        fallbacks=row.fallbacks,
+        noise=row.noise,
+        conditions=facts_of(row.conditions),
+        memory_mb=result.peak_rss_mb or None,
+    )
+
+
+def _shards(entry: JobEntry, detail: Detail, precision: str) -> list[EvaluateResult]:
+    """The evaluation of one variant, if all of its shards are there."""
+    prefix = f"{detail.model}/evaluate/{detail.target}/{detail.engine}/{precision}/"
+    tasks = [name for name in entry.plan.details if name.startswith(prefix)]
+    found = [entry.results.get(name) for name in tasks]
+    complete = [part for part in found if isinstance(part, EvaluateResult)]
+    return complete if tasks and len(complete) == len(tasks) else []
+
+
+def _accuracy(entry: JobEntry, detail: Detail, precision: str) -> tuple[Accuracy, ...]:
+    """The metrics that the job asks for, and for INT8 the agreement: how often its class is FP32's."""
+    model = next(m for m in entry.spec.models if m.name == detail.model)
+    parts = _shards(entry, detail, precision)
+    if not parts or not model.evaluate:
+        return ()
+    labels = [label for part in parts for label in part.labels]
+    predicted = [p for part in parts for p in part.predicted]
+    hits = {
+        "top1": sum(p == label for p, label in zip(predicted, labels, strict=True)),
+        "top5": sum(best for part in parts for best in part.in_top5),
+    }
+    figures = [_percent(metric, hits[metric], len(labels)) for metric in model.evaluate.metrics]
+    reference = [p for part in _shards(entry, detail, "fp32") for p in part.predicted]
+    if precision != "fp32" and len(reference) == len(predicted):
+        same = sum(p == q for p, q in zip(predicted, reference, strict=True))
+        figures.append(_percent("agreement", same, len(predicted)))
+    return tuple(figures)
+
+
+def _percent(metric: str, hits: int, samples: int) -> Accuracy:
+    return Accuracy(metric, 100 * hits / samples, "percent", samples)
+
+
+def _only_evaluated(entry: JobEntry) -> Iterable[Result]:
+    """Rows for variants that were evaluated though nothing was timed."""
+    seen: set[tuple[str, int, str, str]] = set()
+    for name, detail in entry.plan.details.items():
+        key = (detail.model, detail.target, detail.engine, detail.precision)
+        benchmark = f"{detail.model}/benchmark/{detail.target}/{detail.engine}"
+        timed = entry.results.get(benchmark)
+        if detail.kind is not TaskKind.EVALUATE or key in seen or isinstance(timed, BenchmarkResult):
+            continue
+        seen.add(key)
+        parts = _shards(entry, detail, detail.precision)
+        if parts:
+            task, first = entry.job.tasks[name], parts[0]
+            yield Result(
+                model=detail.model,
+                node=task.node,
+                device=task.device,
+                engine=first.engine,
+                engine_version=first.engine_version,
+                precision=first.precision,
+                quantization=first.quantization,
+                form=first.form or None,
+                input_shapes={},
+                mode=None,
+                threads=None,
+                batch=None,
+                warmup=None,
+                repeat=None,
+                measured_at=None,
+                latency_ms=None,
+                throughput_per_s=None,
+                speedup=None,
+                accuracy=_accuracy(entry, detail, detail.precision),
+                int8_nodes=None,
+                quantizable_nodes=None,
+                model_bytes=None,
+                quiet=None,
+                settings_in_effect={},
+                samples_artifact=None,
+            )
+
+
+def _absent(entry: JobEntry) -> Iterable[Absent]:
+    for cell in entry.plan.not_offered:
+        yield Absent(None, None, cell.engine, cell.precision, None, cell.reason, model=cell.model, applicable=False)
+    for name, detail in entry.plan.details.items():
+        task, result = entry.job.tasks[name], entry.results.get(name)
+        if detail.kind is TaskKind.BENCHMARK and isinstance(result, BenchmarkResult):
+            for gap in result.absent:
+                yield Absent(
+                    task.node,
+                    task.device,
+                    result.engine,
+                    gap.precision,
+                    gap.quantization or None,
+                    gap.reason,
+                    detail.model,
+                    gap.mode or None,
+                    gap.threads or None,
+                    gap.batch or None,
+                    gap.applicable,
+                )
+        elif detail.engine and task.state in (TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED):
+            model = next(m for m in entry.spec.models if m.name == detail.model)
+            what = task.failure.what if task.failure else "it was cancelled"
+            for precision in [detail.precision] if detail.precision else model.targets[detail.target].precisions:
+                yield Absent(
+                    task.node or None, task.device or None, detail.engine, precision, None, what, model=detail.model
+                )
+
+
+def _warnings(entry: JobEntry) -> Iterable[str]:
+    for name, result in entry.results.items():
+        if isinstance(result, InspectResult | QuantizeResult):
+            yield from (f"{name}: {warning}" for warning in result.warnings)
+    for model in entry.spec.models:
+        forms = {
+            (r.engine, r.engine_version, r.form)
+            for key, r in entry.results.items()
+            if key.startswith(f"{model.name}/evaluate/") and isinstance(r, EvaluateResult) and r.precision == "int8"
+        }
+        for engine in {engine for engine, _, _ in forms}:
+            if sum(engine == other for other, _, _ in forms) > 1:
+                yield f"{model.name}: the evaluation on {engine} is spread over nodes of different kinds"
