@@ -3,10 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
 from typing import NoReturn
-
-from quantfleet_domain.calibration.graph import NumericsClass
 
 
 class MalformedError(ValueError):
@@ -104,27 +101,3 @@ class Node:
     def number_or_null(self) -> float | None:
         """A finite number or null."""
         return None if self._value is None else self.number()
-
-
-_NUMERICS_FIELDS = tuple(field.name for field in fields(NumericsClass))
-
-
-def numerics_document(numerics: NumericsClass) -> dict[str, object]:
-    """The JSON object of a numerics class: its fields by name."""
-    return asdict(numerics)
-
-
-def read_numerics(node: Node) -> NumericsClass:
-    """The numerics class of its JSON object. Raises MalformedError."""
-    found = node.members(_NUMERICS_FIELDS)
-    return NumericsClass(
-        engine=found["engine"].text(),
-        engine_version=found["engine_version"].text(),
-        isa=found["isa"].text(),
-        model=found["model"].text(),
-        recipe=found["recipe"].text(),
-        preprocessing=found["preprocessing"].text(),
-        statistic_version=found["statistic_version"].integer(1),
-        threads=found["threads"].integer(1),
-        batch=found["batch"].integer(1),
-    )

@@ -59,9 +59,9 @@ def equal_bins(statistic: TensorStatistic) -> NDArray[np.int64]:
 def divergences(histogram: NDArray[np.int64]) -> NDArray[np.float64]:
     """KL(P‖Q) in nats for the candidates of 128, 129, … 2048 kept bins: float64 (1921,), inf where Q is 0 and P not.
 
-    histogram: int64 (2048,) over equal bins, the last not empty. Its first bin is replaced by the second. P is the
-    kept bins with the mass beyond them added to the last; Q is the kept bins in 128 levels, each level's mass spread
-    evenly over those of its bins that are not empty; both are divided by the mass of P.
+    histogram: int64 (2048,) over equal bins, not all of it in the first. The first bin is replaced by the second. P is
+    the kept bins with the mass beyond them added to the last; Q is the kept bins in 128 levels, each level's mass
+    spread evenly over those of its bins that are not empty; both are divided by the mass of P.
 
     So Q lacks what the candidate clips, and the divergence is Csiszár's for measures, Σ P ln(P/Q) − ΣP + ΣQ. The
     published form normalises Q; for a clipped share f they differ by −ln(1 − f) − f, next to nothing for the outliers

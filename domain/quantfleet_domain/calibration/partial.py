@@ -16,7 +16,7 @@ An index list is varint N, then N varints: the first index, then differences les
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import reduce
 from hashlib import sha256
 
@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 from quantfleet_domain.calibration.canonical import (
     MalformedError,
     canonical_json,
-    numerics_document,
     parse_json,
-    read_numerics,
 )
 from quantfleet_domain.calibration.graph import NumericsClass
+from quantfleet_domain.calibration.numerics import read_numerics
 from quantfleet_domain.calibration.statistic import (
     BINS,
     MOST_ELEMENTS,
@@ -87,7 +86,7 @@ class Partial:
     def encode(self) -> bytes:
         """The canonical bytes (see the module's first lines)."""
         names = sorted(self.tensors)
-        header = canonical_json({"numerics_class": numerics_document(self.numerics_class), "tensors": names})
+        header = canonical_json({"numerics_class": asdict(self.numerics_class), "tensors": names})
         everything = np.array(sorted(self.samples), np.int64)
         parts = [_MAGIC, _varint(len(header)), header, _index_list(everything)]
         for name in names:

@@ -12,11 +12,10 @@ from quantfleet_domain.calibration.canonical import (
     MalformedError,
     Node,
     canonical_json,
-    numerics_document,
     parse_json,
-    read_numerics,
 )
 from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass
+from quantfleet_domain.calibration.numerics import read_numerics
 from quantfleet_domain.calibration.partial import Partial
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
@@ -128,7 +127,7 @@ class ScaleTable:
         return canonical_json(
             {
                 "schema": SCHEMA,
-                "header": asdict(self.header) | {"numerics_class": numerics_document(self.header.numerics_class)},
+                "header": asdict(self.header),
                 "activations": [asdict(row) for row in self.activations],
                 "weights": [asdict(row) for row in self.weights],
             }

@@ -1,0 +1,22 @@
+"""Reading a numerics class from JSON (its fields by name, as `asdict` writes them). Not for deciding what belongs to it."""
+
+from dataclasses import fields
+
+from quantfleet_domain.calibration.canonical import Node
+from quantfleet_domain.calibration.graph import NumericsClass
+
+
+def read_numerics(node: Node) -> NumericsClass:
+    """The numerics class of its JSON object. Raises MalformedError."""
+    found = node.members(field.name for field in fields(NumericsClass))
+    return NumericsClass(
+        engine=found["engine"].text(),
+        engine_version=found["engine_version"].text(),
+        isa=found["isa"].text(),
+        model=found["model"].text(),
+        recipe=found["recipe"].text(),
+        preprocessing=found["preprocessing"].text(),
+        statistic_version=found["statistic_version"].integer(1),
+        threads=found["threads"].integer(1),
+        batch=found["batch"].integer(1),
+    )
