@@ -30,9 +30,13 @@ def entropy_threshold(statistic: TensorStatistic) -> float:
     count: its mass is replaced by its neighbour's. A rectified tensor is zero to three quarters and more; kept, that
     mass would make what is clipped negligible and the first candidate, absmax / 16, the best.
     """
-    scores = np.rint(divergences(equal_bins(statistic)) * _RESOLUTION)
-    best = scores.size - 1 - int(np.argmin(scores[::-1]))
-    return statistic.absmax * ((LEVELS + best) / BINS)
+    return statistic.absmax * (bins_to_keep(divergences(equal_bins(statistic))) / BINS)
+
+
+def bins_to_keep(candidates: NDArray[np.float64]) -> int:
+    """How many bins the best candidate keeps, of equal ones the widest; `candidates` as from `divergences`."""
+    scores = np.rint(candidates * _RESOLUTION)
+    return LEVELS + scores.size - 1 - int(np.argmin(scores[::-1]))
 
 
 def equal_bins(statistic: TensorStatistic) -> NDArray[np.int64]:

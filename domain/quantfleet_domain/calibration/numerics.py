@@ -1,4 +1,4 @@
-"""Reading a numerics class from JSON (its fields by name, as `asdict` writes them). Not for deciding what belongs to it."""
+"""A numerics class read from JSON: its fields by name, as `asdict` writes them. Not for what belongs to it."""
 
 from dataclasses import fields
 
