@@ -80,20 +80,6 @@ def find_files(directory: Path) -> PaddleFiles:
     return files
 
 
-def load_program(files: PaddleFiles) -> PaddleProgram:
-    """The model as an old-format program.
-
-    Raises QuantfleetError(MODEL_UNREADABLE), or MODEL_UNSUPPORTED for a PIR program.
-    """
-    if files.pir:
-        raise QuantfleetError(
-            ErrorCode.MODEL_UNSUPPORTED,
-            f"{files.program} is a PIR program, and Paddle's INT8 passes read the .pdmodel format only",
-            "export it with FLAGS_enable_pir_api=0, or run INT8 in onnxruntime-cpu; FP32 runs here as it is",
-        )
-    return PaddleProgram.load(files.directory, files.stem)
-
-
 def check(files: PaddleFiles) -> None:
     """Load the model as Paddle's own reader does; raises QuantfleetError(MODEL_UNREADABLE) where it is damaged."""
     paddle = load_paddle()

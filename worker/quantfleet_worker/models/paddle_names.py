@@ -6,6 +6,7 @@ are the same one where they have one shape and the same values in every run.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ import onnxruntime
 from onnx import numpy_helper
 
 from quantfleet_domain.calibration.graph import CalibrationGraph, InputTensor
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.paddle_program import Array, PaddleProgram, load_paddle
 
 RUNS = 2
@@ -23,9 +25,11 @@ TOLERANCE = 1e-4
 def map_names(reference: bytes, graph: CalibrationGraph, program: PaddleProgram | None) -> CalibrationGraph:
     """Fill `native_names`, `native_weights` and `unmapped` of a graph from its reference model (ONNX bytes).
 
-    `program` is normalised; None (a program of a format that is not quantized) leaves every activation unmapped. Ties,
+    `program` is normalised; None (a model without a form that can be quantized) leaves every activation unmapped. Ties,
     i.e. several variables with the values of one tensor, go to the equal name and else to the first in graph order
     that is not taken.
+
+    Raises QuantfleetError(MODEL_UNSUPPORTED) where the two do not compute the same outputs.
     """
     if program is None:
         return replace(graph, native_names={}, native_weights={}, unmapped=graph.activations)
@@ -34,8 +38,9 @@ def map_names(reference: bytes, graph: CalibrationGraph, program: PaddleProgram 
     variables = activation_variables(program)
     for run in range(RUNS):
         feeds = {tensor.name: _random_input(tensor, np.random.default_rng(run)) for tensor in graph.inputs}
-        references.append(_run_reference(reference, graph.activations, feeds))
+        references.append(_run_reference(reference, graph, feeds))
         natives.append({**program.run(feeds, variables), **feeds})
+    _check_outputs(graph.outputs, references, program.fetches, natives)
     order = [*program.feeds, *variables]
     names = _match(graph.activations, references, [name for name in order if name in natives[0]], natives)
     weights = _match_weights(reference, [weight.name for weight in graph.weights], program)
@@ -66,7 +71,8 @@ def _random_input(tensor: InputTensor, random: np.random.Generator) -> Array:
     return random.integers(0, 2, tensor.shape).astype(dtype)
 
 
-def _run_reference(reference: bytes, names: Sequence[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+def _run_reference(reference: bytes, graph: CalibrationGraph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    names = dict.fromkeys((*graph.activations, *graph.outputs))
     model = onnx.load_from_string(reference)
     known = {output.name for output in model.graph.output} | {tensor.name for tensor in model.graph.input}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
@@ -76,8 +82,24 @@ def _run_reference(reference: bytes, names: Sequence[str], feeds: Mapping[str, A
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     wanted = [name for name in names if name not in feeds]
-    values = session.run(wanted, {tensor.name: feeds[tensor.name] for tensor in session.get_inputs()})
+    values: Sequence[Any] = session.run(wanted, {tensor.name: feeds[tensor.name] for tensor in session.get_inputs()})
     return {**dict(zip(wanted, values, strict=True)), **feeds}
+
+
+def _check_outputs(
+    outputs: Sequence[str],
+    references: Sequence[Mapping[str, Array]],
+    fetches: Sequence[str],
+    natives: Sequence[Mapping[str, Array]],
+) -> None:
+    for reference, native in zip(references, natives, strict=True):
+        for output, fetch in zip(outputs, fetches, strict=True):
+            if reference[output].shape != native[fetch].shape or not _same(reference[output], native[fetch]):
+                raise QuantfleetError(
+                    ErrorCode.MODEL_UNSUPPORTED,
+                    f"the Paddle model's output {fetch} and its ONNX form's {output} differ on the same input",
+                    "a converter got an operator wrong: calibrate an ONNX export of the model instead",
+                )
 
 
 def _match(

@@ -16,7 +16,9 @@ import numpy as np
 from quantfleet_domain.calibration.forms import ActivationForm, activation_parameters, weight_scales
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_worker.models.paddle_files import find_files, load_program
+from quantfleet_worker.models.paddle_files import find_files
+from quantfleet_worker.models.paddle_normalize import normalize
+from quantfleet_worker.models.paddle_pir import load_program
 from quantfleet_worker.models.paddle_program import (
     CONVOLUTIONS,
     PRODUCTS,
@@ -55,8 +57,7 @@ def quantize(model: Path, table: ScaleTable, target: Path, *, saturates: bool) -
     passes = importlib.import_module("paddle.static.quantization")
 
     files = find_files(model)
-    program = load_program(files)
-    program.normalize()
+    program = normalize(load_program(files))
     thresholds, weights = _thresholds(table), _weight_peaks(table)
     left = []
     kinds = quantizable_kinds(program)

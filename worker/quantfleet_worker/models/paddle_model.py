@@ -1,0 +1,81 @@
+"""A Paddle model as calibration sees it: its ONNX form for the reference run, and its graph. Not for running it.
+
+paddle2onnx and Paddle write to standard output; keep it off a pipe that carries data.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from quantfleet_domain.calibration.graph import CalibrationGraph
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker.models import onnx_model
+from quantfleet_worker.models.paddle_files import PaddleFiles, check, find_files
+from quantfleet_worker.models.paddle_names import map_names
+from quantfleet_worker.models.paddle_normalize import normalize
+from quantfleet_worker.models.paddle_pir import load_program
+from quantfleet_worker.models.paddle_program import PaddleProgram
+
+OPSET = 17
+
+
+def to_onnx(files: PaddleFiles, target: Path) -> None:
+    """Convert a model to an ONNX file of opset 17.
+
+    Raises QuantfleetError(MODEL_UNREADABLE) for a damaged model, MODEL_UNSUPPORTED for an operator that ONNX lacks.
+    """
+    check(files)
+    import paddle2onnx
+
+    try:
+        paddle2onnx.export(
+            str(files.program),
+            str(files.parameters),
+            save_file=str(target),
+            opset_version=OPSET,
+            auto_upgrade_opset=True,
+            optimize_tool="None",  # the default tool installs packages while it runs
+        )
+    except (Exception, SystemExit) as error:  # paddle2onnx leaves by sys.exit where it cannot convert
+        raise _unconvertible(files, str(error)) from error
+    if not target.is_file() or not target.stat().st_size:
+        raise _unconvertible(files, "it wrote no ONNX file")
+
+
+def _unconvertible(files: PaddleFiles, said: str) -> QuantfleetError:
+    return QuantfleetError(
+        ErrorCode.MODEL_UNSUPPORTED,
+        f"paddle2onnx cannot convert {files.program}: {said}",
+        "its log above names the operator; calibration needs a model that has an ONNX form",
+    )
+
+
+def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[bytes, CalibrationGraph]:
+    """The reference graph (ONNX bytes) of the Paddle model in directory `path`, and what calibration knows of it.
+
+    A `.pdmodel` program is normalised first (`normalize`: batch normalisation folded, biases attached)
+    and converted then, so that the weights of the reference graph are those that the Paddle quantizer quantizes. A PIR
+    program is converted as it is, and its old-format form, which the quantizer needs, is compared with that. A model
+    that converts but has no such form can be calibrated; all its activations are `unmapped`.
+
+    Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE, MODEL_UNSUPPORTED, SHAPE_MISSING or JOB_INVALID.
+    """
+    files = find_files(path)
+    program = _normalized(files)
+    with tempfile.TemporaryDirectory(prefix="quantfleet-paddle-") as folder:
+        scratch = Path(folder)
+        if program is not None and not files.pir:
+            program.save(scratch, files.stem)
+            files = PaddleFiles(scratch, files.stem, pir=False)
+        to_onnx(files, scratch / "reference.onnx")
+        reference, graph = onnx_model.inspect(scratch / "reference.onnx", input_shapes)
+    return reference, map_names(reference, graph, program)
+
+
+def _normalized(files: PaddleFiles) -> PaddleProgram | None:
+    try:
+        return normalize(load_program(files))
+    except QuantfleetError as error:
+        if error.code is ErrorCode.MODEL_UNSUPPORTED:
+            return None
+        raise
