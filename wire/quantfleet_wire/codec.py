@@ -30,7 +30,7 @@ def encode(value: Any, kind: type[M]) -> M:
 
 
 def _fill(message: Any, value: Any) -> None:
-    case = _case(type(value))
+    case = _case(value.__class__)
     if case in message.DESCRIPTOR.fields_by_name and type(value).__name__ != message.DESCRIPTOR.name:
         target = getattr(message, case)
         target.SetInParent()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from quantfleet_coordinator.jobs.entry import COORDINATOR, JobEntry, digest_of, result_bytes
 from quantfleet_coordinator.jobs.ledger import Ledger
@@ -14,7 +14,7 @@ from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Task, TaskKind, TaskState
 from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import CalibrateResult, InspectResult, MergeResult, ReportResult, Result
+from quantfleet_domain.jobs.work import CalibrateResult, InspectResult, MergeResult, ReportResult
 
 _log = logging.getLogger(__name__)
 SELF = "coordinator"
@@ -27,10 +27,17 @@ class Chores:
     Nothing of a chore is stored before it is done: after a crash it is simply done again, with the same bytes.
     """
 
-    def __init__(self, ledger: Ledger, read: Callable[[str], bytes], put: Callable[[bytes], str]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        read: Callable[[str], bytes],
+        put: Callable[[bytes], str],
+        record: Callable[[str, int], Awaitable[None]],
+    ) -> None:
         self._ledger = ledger
         self._read = read
         self._put = put
+        self._record = record
 
     async def run(self) -> None:
         """For ever: do whatever becomes ready."""
@@ -49,6 +56,9 @@ class Chores:
 
     async def _do(self, entry: JobEntry, task: Task) -> None:
         outcome = await asyncio.to_thread(self._work, entry, task)
+        if not isinstance(outcome, Failure):
+            made = outcome.scales if isinstance(outcome, MergeResult) else outcome.report
+            await self._record(made.digest, made.size)
         job, current = entry.record.id, entry.job.tasks[task.id]
         if current.state is not TaskState.READY or current.epoch != task.epoch:
             return
@@ -60,7 +70,7 @@ class Chores:
             changed = self._ledger.change(job, Completed(task.id, task.epoch, SELF, digest), outcome)
         await self._ledger.record(*leased, *changed)
 
-    def _work(self, entry: JobEntry, task: Task) -> Result | Failure:
+    def _work(self, entry: JobEntry, task: Task) -> MergeResult | ReportResult | Failure:
         try:
             if task.kind is TaskKind.MERGE:
                 return self._merge(entry, entry.plan.details[task.id].model)

@@ -1,7 +1,7 @@
 """One job at work: its graph and results, and the records that each change leaves. No waiting, no disk."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from quantfleet_coordinator.store.records import EventRecord, JobRecord, TaskRecord
@@ -65,10 +65,14 @@ class JobEntry:
 
     @staticmethod
     def restore(
-        record: JobRecord, rows: Sequence[TaskRecord], sequence: int, manifests: Mapping[str, Manifest]
+        record: JobRecord, rows: Sequence[TaskRecord], sequence: int, manifest: Callable[[str], Manifest]
     ) -> "JobEntry":
-        """A job as its records left it."""
-        entry = JobEntry.create(record, manifests)
+        """A job as its records left it; `manifest` reads one by its digest."""
+        entry = JobEntry.create(record, {})
+        data = [
+            d for m in entry.spec.models for d in (m.calibration and m.calibration.data, m.evaluate and m.evaluate.data)
+        ]
+        entry.manifests = {d.manifest.digest: manifest(d.manifest.digest) for d in data if d}
         entry.sequence = sequence
         tasks = dict(entry.job.tasks)
         for row in rows:

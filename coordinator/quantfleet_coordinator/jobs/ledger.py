@@ -5,19 +5,28 @@ writer is first in, first out: so whoever acts upon a change that is not durable
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from quantfleet_coordinator.jobs.changes import Changes
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_coordinator.jobs.leases import Leases
 from quantfleet_coordinator.nodes import Nodes
-from quantfleet_coordinator.store.base import Record
-from quantfleet_coordinator.store.records import AttemptRecord, AuditRecord, PoolRecord
+from quantfleet_coordinator.store.base import Record, Store
+from quantfleet_coordinator.store.records import (
+    AttemptRecord,
+    AuditRecord,
+    EventRecord,
+    JobRecord,
+    NodeRecord,
+    PoolRecord,
+    TaskRecord,
+)
 from quantfleet_coordinator.store.writer import Writer
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.pools import BUILT_IN_POOLS, Selector, parse
 from quantfleet_domain.jobs.lifecycle import Event, Failure, Leased, Lost, Task, TaskChanged, TaskState
+from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.placement import Candidate, Claim
 from quantfleet_domain.jobs.work import Result
 
@@ -36,6 +45,22 @@ class Ledger:
         self._writer = writer
         for pool in BUILT_IN_POOLS:
             self.put_pool(pool.name, pool.selector_text)
+
+    def load(self, store: Store, manifest: Callable[[str], Manifest]) -> None:
+        """Take everything from the store; blocks on the disk. Every standing lease gets one fresh term."""
+        self.nodes.load(store.all(NodeRecord))
+        self.leases.clear()
+        self.jobs.clear()
+        for pool in store.all(PoolRecord):
+            self.put_pool(pool.name, pool.selector)
+        self.audit_sequence = max((row.sequence for row in store.all(AuditRecord)), default=0)
+        for record in sorted(store.all(JobRecord), key=lambda row: row.created_at):
+            sequence = max((row.sequence for row in store.where(EventRecord, job_id=record.id)), default=0)
+            tasks = store.where(TaskRecord, job_id=record.id)
+            entry = self.jobs[record.id] = JobEntry.restore(record, tasks, sequence, manifest)
+            for task in entry.job.tasks.values():
+                if task.state is TaskState.LEASED:
+                    self.leases.begin(record.id, task, 0, entry.readable(task.id))
 
     async def record(self, *records: Record, deletes: Iterable[tuple[type[Record], tuple[Any, ...]]] = ()) -> None:
         """Make records durable, then wake whoever waits. Nothing to write still waits for what was queued before."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from quantfleet_coordinator.enrolment.records import CertificateRecord, TokenRecord
 from quantfleet_coordinator.store.base import Record
 from quantfleet_coordinator.store.records import (
     ArtifactRecord,
@@ -23,4 +24,6 @@ KINDS: Final[tuple[type[Record], ...]] = (
     PoolRecord,
     AuditRecord,
     ArtifactRecord,
+    TokenRecord,
+    CertificateRecord,
 )

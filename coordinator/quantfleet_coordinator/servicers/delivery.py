@@ -1,0 +1,24 @@
+"""Which files a finished job hands to its user: scale tables and quantized models. Not for the report itself."""
+
+from dataclasses import replace
+
+from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_domain.jobs.spec import FileRef
+from quantfleet_domain.jobs.work import BenchmarkResult, MergeResult, QuantizeResult
+
+
+def delivered_files(entry: JobEntry) -> list[FileRef]:
+    """MODEL/scales.json, MODEL/RUNTIME-FORM/… (with the model's own configuration) and MODEL/samples-….json."""
+    found: list[FileRef] = []
+    for name, result in entry.results.items():
+        model = entry.plan.details[name].model
+        if isinstance(result, MergeResult):
+            found.append(replace(result.scales, name=f"{model}/{result.scales.name}"))
+        elif isinstance(result, QuantizeResult):
+            for form in result.forms:
+                folder = f"{model}/{result.runtime}-{form.form}"
+                found += [replace(ref, name=f"{folder}/{ref.name}") for ref in form.files]
+        elif isinstance(result, BenchmarkResult):
+            detail = entry.plan.details[name]
+            found.append(replace(result.samples, name=f"{model}/samples-{result.engine}-{detail.target}.json"))
+    return found
