@@ -1,0 +1,1 @@
+"""Where artifacts are kept, by their digests, and which of them may go."""
