@@ -1,0 +1,68 @@
+"""Finds the engines of this installation through the entry points `quantfleet.engines`. Not for loading models."""
+
+from dataclasses import dataclass
+from importlib import metadata
+
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+
+from .base import Engine
+
+GROUP = "quantfleet.engines"
+"""The entry point group; each entry names an engine and points at a module with an `ENGINE`."""
+
+
+@dataclass(frozen=True)
+class EngineListing:
+    """An engine that some distribution declares. Either `version` is set, or `missing` says why it cannot run here."""
+
+    name: str
+    runtime: str
+    kind: str
+    precisions: tuple[str, ...]
+    version: str | None
+    missing: str | None
+
+
+def engines() -> tuple[EngineListing, ...]:
+    """Every declared engine, by name, without importing a runtime. A broken plug-in is listed as missing."""
+    return tuple(sorted((_listing(entry) for entry in metadata.entry_points(group=GROUP)), key=lambda item: item.name))
+
+
+def engine_named(name: str) -> Engine:
+    """The engine of this name. Raises QuantfleetError(ENGINE_MISSING): unknown, or its plug-in is broken."""
+    entries = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+    if name not in entries:
+        raise QuantfleetError(
+            ErrorCode.ENGINE_MISSING, f"there is no engine {name!r}", f"engines here: {', '.join(sorted(entries))}"
+        )
+    try:
+        return _load(entries[name])
+    except Exception as error:  # a plug-in is foreign code and may raise anything at import
+        raise QuantfleetError(
+            ErrorCode.ENGINE_MISSING,
+            f"engine {name!r} cannot be imported: {_first_line(error)}",
+            f"repair or remove the distribution that declares {entries[name].value}",
+        ) from error
+
+
+def _listing(entry: metadata.EntryPoint) -> EngineListing:
+    try:
+        engine = _load(entry)
+    except Exception as error:  # a plug-in is foreign code and may raise anything at import
+        return EngineListing(entry.name, "", "", (), None, f"its plug-in is broken: {_first_line(error)}")
+    try:
+        version, missing = metadata.version(engine.distribution), None
+    except metadata.PackageNotFoundError:
+        version, missing = None, f"{engine.distribution} is not installed"
+    return EngineListing(engine.name, engine.runtime, engine.kind, engine.precisions, version, missing)
+
+
+def _load(entry: metadata.EntryPoint) -> Engine:
+    engine = entry.load().ENGINE
+    if not isinstance(engine, Engine):
+        raise TypeError(f"{entry.value}.ENGINE is no Engine")
+    return engine
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

@@ -1,0 +1,106 @@
+"""Inspects a submitted ONNX model: its reference graph and what calibration must observe on it. Not for running it."""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from quantfleet_domain.calibration.graph import CalibrationGraph, WeightTensor
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+
+from ..quantizers.qdq_plan import quantized_tensors
+from . import onnx_file
+from .onnx_fold import fold
+from .onnx_shapes import settle_inputs
+from .reference_run import SESSION_OPTIONS
+
+MINIMUM_OPSET = 13
+"""The first operator set with scales per channel in QuantizeLinear and DequantizeLinear."""
+
+
+def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[bytes, CalibrationGraph]:
+    """The reference graph of the model in `path`, as a serialized ONNX model, and what calibration needs of it.
+
+    `input_shapes` gives, by input, the shape with the batch axis first where the model leaves an axis open. The bytes
+    depend on the model and these shapes alone. Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE,
+    MODEL_UNSUPPORTED, SHAPE_MISSING, JOB_INVALID.
+    """
+    model = onnx_file.load(path)
+    inputs = settle_inputs(model, input_shapes)
+    model = _upgraded(model, path)
+    fold(model.graph, _opset(model))
+    _name_nodes(model)
+    model = _with_types(model, path)
+    activations, slots = quantized_tensors(model)
+    if not slots:
+        raise QuantfleetError(
+            ErrorCode.MODEL_UNSUPPORTED,
+            f"model {path} has nothing to quantize: no Conv, Gemm or MatMul with constant float32 weights",
+            "quantize a model whose weights are stored in it as float32",
+        )
+    weights = tuple(WeightTensor(slot.name, slot.axis, _absmax(slot.values, slot.axis)) for slot in slots)
+    graph = CalibrationGraph(
+        inputs=inputs,
+        outputs=tuple(item.name for item in model.graph.output),
+        activations=activations,
+        weights=weights,
+        native_names={name: name for name in activations},
+        native_weights={weight.name: weight.name for weight in weights},
+        unmapped=(),
+        recipe=recipe(activations),
+    )
+    return model.SerializeToString(deterministic=True), graph
+
+
+def recipe(activations: tuple[str, ...]) -> str:
+    """The SHA-256 of what decides the bits of the reference run besides model, engine and ISA (see `reference_run`)."""
+    document = {"tensors": list(activations), "session": dict(SESSION_OPTIONS)}
+    return sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _opset(model: ModelProto) -> int:
+    return next(int(item.version) for item in model.opset_import if item.domain in ("", "ai.onnx"))
+
+
+def _upgraded(model: ModelProto, path: Path) -> ModelProto:
+    versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    if versions and versions[0] >= MINIMUM_OPSET:
+        return model
+    try:
+        upgraded: ModelProto = onnx.version_converter.convert_version(model, MINIMUM_OPSET)
+    except Exception as error:  # the converter raises whatever its C++ part meets
+        raise QuantfleetError(
+            ErrorCode.MODEL_UNSUPPORTED,
+            f"model {path} uses operator set {versions[0] if versions else 'none'}, which cannot be raised to "
+            f"{MINIMUM_OPSET} ({str(error).splitlines()[0]})",
+            f"export the model with operator set {MINIMUM_OPSET} or newer",
+        ) from error
+    return upgraded
+
+
+def _name_nodes(model: ModelProto) -> None:
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{index}_{node.output[0]}"
+        taken.add(node.name)
+
+
+def _with_types(model: ModelProto, path: Path) -> ModelProto:
+    del model.graph.value_info[:]
+    try:
+        inferred: ModelProto = onnx.shape_inference.infer_shapes(model, check_type=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise QuantfleetError(
+            ErrorCode.MODEL_UNREADABLE, f"model {path}: {str(error).splitlines()[0]}", "export the model again"
+        ) from error
+    return inferred
+
+
+def _absmax(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]], axis: int) -> tuple[float, ...]:
+    rows = np.moveaxis(np.abs(values), axis, 0).reshape(values.shape[axis], -1)
+    return tuple(float(peak) for peak in rows.max(axis=1))

@@ -1,0 +1,144 @@
+"""Decides which nodes of an ONNX graph run in INT8, and hence which tensors need a scale. Not for choosing scales.
+
+INT8 covers the convolutions and matrix products with constant weights and what lies between them and has an INT8 kernel
+in ONNX Runtime. The head stays in float: whatever follows the last weighted node (save a Relu or Clip that fuses into
+it), because 8 bits of a Softmax or of box coordinates cannot tell a thousand classes or a pixel apart; a last matrix
+product, which can write float itself, does so.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import QuantType
+
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+_BETWEEN = (
+    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Mul", "Pad",
+    "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+HEAD = "it belongs to the head, which stays in float for its resolution"
+
+
+@dataclass(frozen=True)
+class QdqPlan:
+    """`nodes` get INT8 inputs, by name; `float_outputs` are tensors that stay in float though an INT8 node makes them.
+
+    `weighted` are the names of all Conv, Gemm and MatMul nodes with constant weights, in graph order.
+    """
+
+    nodes: tuple[str, ...]
+    weighted: tuple[str, ...]
+    float_outputs: frozenset[str]
+
+
+@dataclass(frozen=True)
+class WeightSlot:
+    """A weight that is quantized per channel along `axis`; `values` is the float32 weight."""
+
+    name: str
+    axis: int
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishes no types
+    """ONNX Runtime's QDQ quantizer, which also leaves chosen tensors in float."""
+
+    def __init__(self, model: ModelProto, plan: QdqPlan, overrides: Mapping[str, list[dict[str, object]]]) -> None:
+        self._float_outputs = plan.float_outputs
+        # The library wants a range of every tensor it looks at; the scales of those it quantizes are in `overrides`.
+        anything = TensorData(lowest=np.float32(0), highest=np.float32(1))
+        tensors: dict[str, Any] = dict.fromkeys(tensor_names(model.graph), anything)
+        super().__init__(
+            model,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
+            nodes_to_quantize=list(plan.nodes),
+            nodes_to_exclude=[],
+            op_types_to_quantize=[*WEIGHTED, *_BETWEEN],
+            extra_options={"TensorQuantOverrides": dict(overrides)},
+        )
+
+    def quantize_activation_tensor(self, tensor_name: str) -> None:
+        """Mark a tensor for quantization, unless the plan leaves it in float."""
+        if tensor_name not in self._float_outputs:
+            super().quantize_activation_tensor(tensor_name)
+
+
+def plan(graph: GraphProto) -> QdqPlan:
+    """The plan for a reference graph, whose nodes all have names."""
+    weights = {item.name for item in graph.initializer if item.data_type == TensorProto.FLOAT}
+    weighted = [node for node in graph.node if _is_weighted(node, weights)]
+    body = _ancestors(graph, (node.input[0] for node in weighted))
+    last = [node for node in weighted if not _reaches(node.output, body)]
+    fused = {
+        node.name
+        for node in graph.node
+        if node.op_type in ("Relu", "Clip") and any(node.input[0] == item.output[0] for item in last)
+    }
+    nodes = [
+        node.name
+        for node in graph.node
+        if _is_weighted(node, weights)
+        or (node.op_type in _BETWEEN and (_reaches(node.output, body) or node.name in fused))
+    ]
+    products = {node.output[0] for node in last if node.op_type in ("Gemm", "MatMul")}
+    return QdqPlan(tuple(nodes), tuple(node.name for node in weighted), frozenset(products))
+
+
+def quantized_tensors(model: ModelProto) -> tuple[tuple[str, ...], tuple[WeightSlot, ...]]:
+    """The activations that need a scale of their own, in graph order, and the weights quantized per channel.
+
+    Found by quantizing a copy with made-up ranges, so that the answer is what the quantizer will really ask for.
+    """
+    names = tensor_names(model.graph)
+    trial = ModelProto()
+    trial.CopyFrom(model)
+    quantizer = TableQuantizer(trial, plan(trial.graph), {})
+    result = quantizer.quantize_model()
+    scales = {node.input[1] for node in result.graph.node if node.op_type == "QuantizeLinear"}
+    activations = tuple(name for name in names if f"{name}_scale" in scales)
+    axes = {
+        node.input[0].removesuffix("_quantized"): attribute.i
+        for node in result.graph.node
+        if node.op_type == "DequantizeLinear"
+        for attribute in node.attribute
+        if attribute.name == "axis"
+    }
+    weighted_inputs = {node.input[1] for node in model.graph.node if node.op_type in WEIGHTED}
+    slots = tuple(
+        WeightSlot(item.name, axes[item.name], numpy_helper.to_array(item))
+        for item in model.graph.initializer
+        if item.name in axes and item.name in weighted_inputs
+    )
+    return activations, slots
+
+
+def tensor_names(graph: GraphProto) -> tuple[str, ...]:
+    """The names of a graph's inputs and of what its nodes compute, in graph order."""
+    inputs = (item.name for item in graph.input)
+    return (*inputs, *(name for node in graph.node for name in node.output if name))
+
+
+def _is_weighted(node: NodeProto, weights: set[str]) -> bool:
+    return node.op_type in WEIGHTED and node.input[1] in weights
+
+
+def _ancestors(graph: GraphProto, tensors: Iterable[str]) -> set[str]:
+    """The tensors from which one of `tensors` is computed, these included."""
+    found = set(tensors)
+    for node in reversed(graph.node):
+        if _reaches(node.output, found):
+            found.update(node.input)
+    return found
+
+
+def _reaches(outputs: Iterable[str], tensors: set[str]) -> bool:
+    return any(name in tensors for name in outputs)
