@@ -42,13 +42,15 @@ class Crashed:
     """The child ended without an answer.
 
     `signal` is the name of the signal that ended it (`SIGSEGV`) or empty; `exit_code` is its exit status or None;
-    `tail` is the end of what it printed; `reason` says what happened in words.
+    `tail` is the end of what it printed; `reason` says what happened in words. `infrastructure` is True where the run
+    was lost by no fault of the engine.
     """
 
     reason: str
     signal: str = ""
     exit_code: int | None = None
     tail: str = ""
+    infrastructure: bool = False
     usage: Usage = Usage()
 
     @property
@@ -57,7 +59,7 @@ class Crashed:
         printed = self.tail.partition("Fatal Python error:")[0]  # what follows is Python's own dump of the stacks
         last = next((line.strip() for line in reversed(printed.splitlines()) if line.strip()), "")
         return QuantfleetError(
-            ErrorCode.ENGINE_CRASHED,
+            ErrorCode.TASK_LOST if self.infrastructure else ErrorCode.ENGINE_CRASHED,
             f"{self.reason}; its last words: {last}" if last else self.reason,
             "read the attempt's log for what the engine printed before",
         )

@@ -205,11 +205,12 @@ class ChildRun:
         if self._killed:
             return Cancelled(usage)
         if broken:
-            return Crashed(f"the engine's process gave a broken answer: {broken}", "", None, tail, usage)
+            return Crashed(f"the engine's process gave a broken answer: {broken}", "", None, tail, usage=usage)
         if code < 0:
             name = signal.Signals(-code).name
-            return Crashed(f"the engine's process was ended by {name}", name, None, tail, usage)
-        return Crashed(f"the engine's process ended without an answer (exit code {code})", "", code, tail, usage)
+            why = ", as the kernel does where memory runs out" if name == "SIGKILL" else ""
+            return Crashed(f"the engine's process was ended by {name}{why}", name, None, tail, usage=usage)
+        return Crashed(f"the engine's process ended without an answer (exit code {code})", "", code, tail, usage=usage)
 
 
 def _error(body: Mapping[str, Any]) -> QuantfleetError:
