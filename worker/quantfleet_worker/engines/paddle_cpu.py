@@ -4,6 +4,7 @@ Paddle's graph passes and oneDNN write to standard output; the process that load
 """
 
 import ctypes
+import platform
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ from quantfleet_worker.engines.onednn_log import capture, count
 from quantfleet_worker.models.paddle_files import PaddleFiles, Signature, find_files, read_signature
 from quantfleet_worker.models.paddle_program import PRODUCTS, load_paddle
 
+NO_SATURATION_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 CONVOLUTION_TYPES = frozenset({"conv2d", "depthwise_conv2d", "fused_conv2d"})
 PASSING_TYPES = frozenset({"pool2d", "concat", "nearest_interp", "nearest_interp_v2"})
 """Operators between convolutions that keep INT8 data as it is."""
@@ -57,9 +59,10 @@ class PaddleCpu(Engine):
             )
         return PaddleSession(files, signature, options)
 
-    def preferred_form(self, isa: tuple[str, ...]) -> str:  # noqa: ARG002 - the same form suits every CPU
-        """s8-symmetric on every CPU: Paddle makes u8 of what follows a ReLU by itself."""
-        return "s8-symmetric"
+    def preferred_form(self, isa: tuple[str, ...]) -> str:
+        """`s8-symmetric` where dot products of bytes do not saturate (VNNI, ARM), else `s8-symmetric-headroom`."""
+        x86 = platform.machine().lower() in ("x86_64", "amd64")
+        return "s8-symmetric-headroom" if x86 and not NO_SATURATION_FLAGS & set(isa) else "s8-symmetric"
 
 
 class PaddleSession(Session):

@@ -7,7 +7,8 @@ The program carries `quantize_linear` and `dequantize_linear` operators, symmetr
 import contextlib
 import importlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,57 +40,78 @@ WIDENING = 255 / LEVELS
 bits in which `vpmaddubsw` adds them on a CPU without VNNI; at full range they saturate."""
 
 
-def quantize(model: Path, table: ScaleTable, target: Path, *, saturates: bool) -> tuple[str, ...]:
-    """Write the INT8 form of the Paddle model in directory `model` to directory `target`, under the same file names.
+FORMS = ("s8-symmetric", "s8-symmetric-headroom")
+"""Symmetric activations and weights per channel; `-headroom` for x86 without VNNI, see `WIDENING`."""
+HEAD = "a matrix product of a convolutional model is its head, which stays in float for its resolution"
+UNSCALED = "the scale table lacks its input or its weight"
 
-    The table's rows are found by their native names, as `paddle_model.inspect` gave them; its clip ranges are used in
-    the form s8-symmetric. `saturates` is true for a CPU whose INT8 dot products add in 16 bits (x86 without VNNI): then
-    the ranges of unsigned tensors are widened, see `WIDENING`. The same arguments give the same bytes.
 
-    Convolutions are quantized; matrix products only in a model without convolutions, because in one with them the
-    product is the head, and INT8 logits cost more accuracy than they save time.
+@dataclass(frozen=True)
+class QuantizedProgram:
+    """A written INT8 program: `int8_nodes` are the operators meant for INT8, by output, `float_nodes` the rest with
+    reasons; both of the convolutions and matrix products with constant weights."""
 
-    Returns the outputs of those of these operators that stay in float because the table lacks their input or weight.
+    path: Path
+    form: str
+    int8_nodes: tuple[str, ...]
+    float_nodes: tuple[str, ...]
+
+
+def quantize(model: Path, table: ScaleTable, form: str, out: Path) -> QuantizedProgram:
+    """Write the INT8 form of the Paddle model in directory `model` to directory `out`, under the same file stem.
+
+    The table's rows are found by their native names, as `paddle_model.inspect` gave them. A PIR program becomes an
+    old-format one. Convolutions are quantized; matrix products only in a model without convolutions, because INT8
+    logits cost more accuracy than they save time. The same model, table and form give the same bytes.
+
     Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE, MODEL_UNSUPPORTED (a program that cannot be quantized),
-    SCALES_INVALID where nothing of the table is in the model, or a weight has other channels.
+    SCALES_INVALID for an unknown form, or where the table and the model have nothing in common or differ in channels.
     """
-    paddle = load_paddle()
-    passes = importlib.import_module("paddle.static.quantization")
-
+    if form not in FORMS:
+        raise QuantfleetError(ErrorCode.SCALES_INVALID, f"unknown form {form!r}", f"forms here: {', '.join(FORMS)}")
     files = find_files(model)
     program = normalize(load_program(files))
     thresholds, weights = _thresholds(table), _weight_peaks(table)
-    left = []
-    kinds = quantizable_kinds(program)
-    if not any(
-        operator.type in kinds and set(_operands(operator)) <= {*thresholds, *weights} for operator in program.operators
-    ):
+    present = {operator.type for operator in program.operators}
+    kinds = CONVOLUTIONS if present & set(CONVOLUTIONS) else PRODUCTS
+    int8_nodes, float_nodes = [], []
+    for operator in program.operators:
+        if operator.type not in (*CONVOLUTIONS, *PRODUCTS):
+            continue
+        (activation, weight), name = _operands(operator), operator.output_arg_names[0]
+        scaled = activation in thresholds and weight in weights
+        if operator.type in kinds and scaled:
+            _check_weight(program, operator, weight, weights[weight])
+            int8_nodes.append(name)
+            continue
+        operator._set_attr("op_namescope", "skip_quant")
+        if program.is_parameter(weight):
+            float_nodes.append(f"{name}: {HEAD if operator.type not in kinds else UNSCALED}")
+    if not int8_nodes:
         raise QuantfleetError(
             ErrorCode.SCALES_INVALID,
             f"the scale table has the input and weight of no {' or '.join(kinds)} of the Paddle model in {model}",
-            "calibrate this model, so that its tensors' own names are in the table",
+            "calibrate this model itself",
         )
-    for operator in program.operators:
-        if operator.type not in kinds:
-            continue
-        activation, weight = _operands(operator)
-        if activation in thresholds and weight in weights:
-            _check_weight(program, operator, weight, weights[weight])
-        elif program.is_parameter(weight):
-            left.append(operator.output_arg_names[0])
-        if activation not in thresholds or weight not in weights:
-            operator._set_attr("op_namescope", "skip_quant")
-    ranges = _activation_ranges(program, thresholds, saturates)
-    place = paddle.CPUPlace()
-    observers = [
-        kind
-        for kind in passes.quant_config.BaseQuantizer().observer_operation_types
-        if kind not in (*PRODUCTS, "softmax")
-    ]
+    quantized = _insert(program, kinds, _activation_ranges(program, thresholds, form), weights)
+    out.mkdir(parents=True, exist_ok=True)
+    quantized.save(out, files.stem)
+    return QuantizedProgram(out, form, tuple(int8_nodes), tuple(float_nodes))
+
+
+def _insert(
+    program: PaddleProgram, kinds: tuple[str, ...], ranges: Mapping[str, float], weights: Mapping[str, Array]
+) -> PaddleProgram:
+    """The program with quantize and dequantize operators and int8 weights; its scope is shared and changed."""
+    paddle = load_paddle()
+    passes = importlib.import_module("paddle.static.quantization")
+    scope, place = program.scope, paddle.CPUPlace()
+    observed = passes.quant_config.BaseQuantizer().observer_operation_types
+    observers = [kind for kind in observed if kind not in (*PRODUCTS, "softmax")]
     with old_programs(), contextlib.redirect_stderr(io.StringIO()):  # the passes draw progress bars
         graph = paddle.base.framework.IrGraph(paddle.base.core.Graph(program.program.desc), for_test=True)
         passes.QuantizationTransformPassV2(
-            scope=program.scope,
+            scope=scope,
             place=place,
             activation_quantize_type="moving_average_abs_max",
             weight_quantize_type="channel_wise_abs_max",
@@ -97,26 +119,17 @@ def quantize(model: Path, table: ScaleTable, target: Path, *, saturates: bool) -
             is_test=True,
         ).apply(graph)
         for name, threshold in ranges.items():
-            _set_scale(program, name, [threshold])
+            _set_scale(program, name, np.array([threshold]))
         for name, peaks in weights.items():
             _set_scale(program, name, peaks)
-        passes.QuantWeightPass(program.scope, place).apply(graph)
+        passes.QuantWeightPass(scope, place).apply(graph)
         passes.AddQuantDequantForInferencePass(
-            scope=program.scope,
+            scope=scope,
             place=place,
             quantizable_op_type=[*kinds, *observers],
-            calibration_range_dict=ranges,
+            calibration_range_dict=dict(ranges),
         ).apply(graph)
-        quantized = PaddleProgram(graph.to_program(), program.scope, program.executor, program.feeds, program.fetches)
-    target.mkdir(parents=True, exist_ok=True)
-    quantized.save(target, files.stem)
-    return tuple(left)
-
-
-def quantizable_kinds(program: PaddleProgram) -> tuple[str, ...]:
-    """The operator types that are quantized in this program; see `quantize`."""
-    present = {operator.type for operator in program.operators}
-    return CONVOLUTIONS if present & set(CONVOLUTIONS) else PRODUCTS
+        return replace(program, program=graph.to_program())
 
 
 def _operands(operator: Any) -> tuple[str, str]:
@@ -154,19 +167,19 @@ def _check_weight(program: PaddleProgram, operator: Any, name: str, peaks: Array
         )
 
 
-def _activation_ranges(program: PaddleProgram, thresholds: Mapping[str, float], saturates: bool) -> dict[str, float]:
+def _activation_ranges(program: PaddleProgram, thresholds: Mapping[str, float], form: str) -> dict[str, float]:
     unsigned: set[str] = set()
     for operator in program.operators:
         inputs = [name for name in operator.input_arg_names if not program.is_parameter(name)]
         if operator.type in UNSIGNED or (operator.type in TRANSPARENT and unsigned.issuperset(inputs)):
             unsigned.update(operator.output_arg_names)
     return {
-        name: threshold * (WIDENING if saturates and name in unsigned else 1.0)
+        name: threshold * (WIDENING if form == FORMS[1] and name in unsigned else 1.0)
         for name, threshold in thresholds.items()
         if name not in program.fetches  # what the user reads stays in float
     }
 
 
-def _set_scale(program: PaddleProgram, name: str, values: Sequence[float] | Array) -> None:
+def _set_scale(program: PaddleProgram, name: str, values: Array) -> None:
     tensor = program.scope.var(f"{name}@scale").get_tensor()
     tensor.set(np.asarray(values, dtype=np.float32), load_paddle().CPUPlace())
