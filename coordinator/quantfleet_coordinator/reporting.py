@@ -155,7 +155,6 @@ def _measured(entry: JobEntry, task: Task, detail: Detail, result: BenchmarkResu
         fallbacks=row.fallbacks,
         noise=row.noise,
         conditions=facts_of(row.conditions),
-        memory_mb=result.peak_rss_mb or None,
     )
 
 

@@ -225,7 +225,8 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
             assert model.evaluate is not None
             variant = _variant(model, detail.runtime, detail.precision, results)
             data = Slice(model.evaluate.data.manifest, detail.first, detail.count)
-            return EvaluateWork(model.name, detail.engine, variant, data, model.preprocess)
+            shapes = _inspected(model.name, results).input_shapes
+            return EvaluateWork(model.name, detail.engine, variant, shapes, data, model.preprocess)
         case TaskKind.MERGE | TaskKind.REPORT:
             raise AssertionError(f"{detail.kind} is done by the coordinator")
 

@@ -99,6 +99,7 @@ class EvaluateWork:
     model: str
     engine: str
     variant: Variant
+    input_shapes: tuple[InputShape, ...]
     data: Slice
     preprocess: FileRef | None
 
@@ -207,7 +208,6 @@ class BenchmarkResult:
     rows: tuple[Measured, ...]
     absent: tuple[Absence, ...]
     samples: FileRef
-    peak_rss_mb: float
 
 
 @dataclass(frozen=True)

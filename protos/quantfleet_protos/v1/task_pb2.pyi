@@ -327,6 +327,7 @@ class EvaluateWork(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
+    INPUT_SHAPES_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     PREPROCESS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
@@ -336,6 +337,10 @@ class EvaluateWork(_message.Message):
     @_builtins.property
     def variant(self) -> Global___Variant:
         """What is evaluated."""
+
+    @_builtins.property
+    def input_shapes(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.InputShape]:
+        """Shapes of the inputs at batch 1."""
 
     @_builtins.property
     def data(self) -> _base_pb2.Slice:
@@ -351,12 +356,13 @@ class EvaluateWork(_message.Message):
         model: _builtins.str = ...,
         engine: _builtins.str = ...,
         variant: Global___Variant | None = ...,
+        input_shapes: _abc.Iterable[_base_pb2.InputShape] | None = ...,
         data: _base_pb2.Slice | None = ...,
         preprocess: _base_pb2.FileRef | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "engine", b"engine", "model", b"model", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "model", b"model", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -839,7 +845,6 @@ class BenchmarkResult(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     ABSENT_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
-    PEAK_RSS_MB_FIELD_NUMBER: _builtins.int
     engine: _builtins.str
     """Engine, by name."""
     engine_version: _builtins.str
@@ -854,8 +859,6 @@ class BenchmarkResult(_message.Message):
     """Timed runs, count."""
     blocks: _builtins.int
     """Interleaved blocks, count."""
-    peak_rss_mb: _builtins.float
-    """Largest resident set of the child process, MiB."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Measured]:
         """The figures."""
@@ -881,11 +884,10 @@ class BenchmarkResult(_message.Message):
         rows: _abc.Iterable[Global___Measured] | None = ...,
         absent: _abc.Iterable[Global___Absence] | None = ...,
         samples: _base_pb2.FileRef | None = ...,
-        peak_rss_mb: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "blocks", b"blocks", "device", b"device", "engine", b"engine", "engine_version", b"engine_version", "measured_at", b"measured_at", "peak_rss_mb", b"peak_rss_mb", "repeat", b"repeat", "rows", b"rows", "samples", b"samples", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "blocks", b"blocks", "device", b"device", "engine", b"engine", "engine_version", b"engine_version", "measured_at", b"measured_at", "repeat", b"repeat", "rows", b"rows", "samples", b"samples", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,165 @@
+"""The task `benchmark`: measure all variants of one model on one engine, interleaved, alone on the machine."""
+
+import time
+from collections.abc import Mapping
+
+
+from quantfleet_domain.jobs.spec import InputShape
+from quantfleet_domain.jobs.work import Absence, BenchmarkResult, BenchmarkWork, Measured, Ratio, Setting, Variant
+from quantfleet_domain.measurement.latency import summarize
+from quantfleet_domain.measurement.protocol import Mode, Protocol
+from quantfleet_domain.measurement.quiet import Conditions, judge
+from quantfleet_domain.measurement.samples import Samples, encode
+from quantfleet_domain.measurement.speedup import speedup
+from quantfleet_worker.engines.base import Engine, LoadOptions, NodeCounts
+from quantfleet_worker.engines.registry import engine_named
+from quantfleet_worker.execution.child import Report
+from quantfleet_worker.probes.conditions import ConditionsWatch
+from quantfleet_worker.tasks.affinity import pin_all_threads
+from quantfleet_worker.tasks.contenders import Contender, Inputs
+from quantfleet_worker.tasks.loading import load_variant
+from quantfleet_worker.tasks.request import Surroundings
+from quantfleet_worker.tasks.workspace import Workspace
+
+_BASELINE = "fp32"
+Blocks = Mapping[str, tuple[tuple[int, ...], ...]]
+
+
+def benchmark(work: BenchmarkWork, workspace: Workspace, here: Surroundings, report: Report) -> BenchmarkResult:
+    """Raises MODEL_UNREADABLE, ENGINE_FAILED, SAMPLE_UNREADABLE, PREPROCESS_INVALID.
+
+    A cell that cannot be had (mode `end2end` without samples, more threads than cores, noise where quiet is demanded)
+    is an `Absence` with its reason, and no error.
+    """
+    bench = _Bench(work, workspace, here, report)
+    cells = [(t, b, m) for t in work.threads for b in work.batch_sizes for m in work.modes]
+    for done, (threads, batch, mode) in enumerate(cells):
+        bench.measure(done / len(cells), Protocol(mode, work.warmup, work.repeat, threads=threads, batch=batch))
+    return bench.result()
+
+
+class _Bench:
+    def __init__(self, work: BenchmarkWork, workspace: Workspace, here: Surroundings, report: Report) -> None:
+        self._work = work
+        self._workspace = workspace
+        self._here = here
+        self._report = report
+        self._engine: Engine = engine_named(work.engine)
+        self._inputs = Inputs(work, workspace)
+        self._rows: list[Measured] = []
+        self._absent: list[Absence] = []
+        self._samples: list[bytes] = []
+        self._counts: dict[tuple[str, int], NodeCounts] = {}
+        self._started = time.time()
+        self._blocks = 0
+
+    def measure(self, share: float, protocol: Protocol) -> None:
+        """One cell: all variants at one mode, thread count and batch size."""
+        if protocol.mode == Mode.END2END and self._work.data is None:
+            return self._give_up(protocol, "end2end needs samples, and the job brings none", applicable=False)
+        if protocol.threads > len(self._here.cores):
+            what = f"{protocol.threads} threads are asked for and {len(self._here.cores)} cores are there"
+            return self._give_up(protocol, what)
+        pin_all_threads(self._here.cores[: protocol.threads])
+        contenders = {variant.precision: self._contender(variant, protocol) for variant in self._work.variants}
+        where = f"{protocol.mode}, {protocol.threads} thread(s), batch {protocol.batch}"
+        self._report(share, f"{where}: warming up")
+        for contender in contenders.values():
+            for _ in range(protocol.warmup):
+                contender.run()
+        turns = protocol.turns(list(contenders))
+        self._blocks = len(protocol.block_sizes)
+        timed: dict[str, list[tuple[int, ...]]] = {name: [] for name in contenders}
+        watch = ConditionsWatch(self._here.cores, self._here.companions)
+        with watch:
+            for turn in turns:
+                run, clock = contenders[turn.variant].run, time.perf_counter_ns
+                latencies = []
+                for _ in range(turn.runs):
+                    start = clock()
+                    run()
+                    latencies.append(clock() - start)
+                timed[turn.variant].append(tuple(latencies))
+        self._keep(protocol, contenders, {name: tuple(blocks) for name, blocks in timed.items()}, watch.conditions())
+        return None
+
+    def _contender(self, variant: Variant, protocol: Protocol) -> Contender:
+        options = LoadOptions(variant.precision, protocol.threads, protocol.batch)
+        form, session = load_variant(self._engine, variant, options, self._workspace, self._here)
+        contender = self._inputs.contender(session, form, protocol)
+        key = (variant.precision, protocol.threads)
+        if variant.precision != _BASELINE and key not in self._counts:
+            self._counts[key] = session.node_counts()
+        return contender
+
+    def _keep(
+        self, protocol: Protocol, contenders: Mapping[str, Contender], timed: Blocks, conditions: Conditions
+    ) -> None:
+        verdict = judge(conditions)
+        self._samples.append(encode(Samples(protocol, timed)))
+        if self._work.require_quiet and not verdict.quiet:
+            return self._give_up(protocol, f"the job demands quiet, and it was noisy: {'; '.join(verdict.reasons)}")
+        for variant in self._work.variants:
+            contender, blocks = contenders[variant.precision], timed[variant.precision]
+            ratio = None
+            if variant.precision != _BASELINE and _BASELINE in timed:
+                found = speedup(timed[_BASELINE], blocks)
+                ratio = Ratio(found.value, found.low, found.high)
+            counts = self._counts.get((variant.precision, protocol.threads), NodeCounts(0, 0, ()))
+            settings = contender.session.settings_in_effect() | {"cores": _listed(self._here.cores[: protocol.threads])}
+            self._rows.append(
+                Measured(
+                    precision=variant.precision,
+                    quantization=variant.quantization,
+                    form=contender.form.form,
+                    mode=protocol.mode,
+                    threads=protocol.threads,
+                    batch=protocol.batch,
+                    latency=summarize(blocks),
+                    speedup=ratio,
+                    quiet=verdict.quiet,
+                    noise=verdict.reasons,
+                    conditions=conditions,
+                    settings=tuple(Setting(name, value) for name, value in sorted(settings.items())),
+                    int8_nodes=counts.int8,
+                    quantizable_nodes=counts.quantizable,
+                    fallbacks=counts.fallbacks,
+                    model_bytes=contender.model_bytes,
+                    input_shapes=tuple(InputShape(name, array.shape) for name, array in contender.feeds.items()),
+                )
+            )
+        return None
+
+    def _give_up(self, protocol: Protocol, reason: str, *, applicable: bool = True) -> None:
+        for variant in self._work.variants:
+            self._absent.append(
+                Absence(
+                    variant.precision,
+                    variant.quantization,
+                    protocol.mode,
+                    protocol.threads,
+                    protocol.batch,
+                    reason,
+                    applicable,
+                )
+            )
+
+    def result(self) -> BenchmarkResult:
+        """Everything measured so far."""
+        raw = b"[" + b",".join(self._samples) + b"]\n"
+        return BenchmarkResult(
+            engine=self._engine.name,
+            engine_version=self._engine.version(),
+            device=self._here.device,
+            measured_at=self._started,
+            warmup=self._work.warmup,
+            repeat=self._work.repeat,
+            blocks=self._blocks,
+            rows=tuple(self._rows),
+            absent=tuple(self._absent),
+            samples=self._workspace.keep("samples.json", raw),
+        )
+
+
+def _listed(cores: tuple[int, ...]) -> str:
+    return ",".join(str(core) for core in cores)

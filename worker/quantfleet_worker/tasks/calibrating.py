@@ -1,0 +1,39 @@
+"""The task `calibrate`: run a slice of the data through the instrumented reference graph, and count."""
+
+import time
+
+from quantfleet_domain.calibration.graph import CalibrationGraph
+from quantfleet_domain.calibration.partial import PartialAccumulator
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.work import CalibrateResult, CalibrateWork
+from quantfleet_worker.execution.child import Report
+from quantfleet_worker.models.reference_run import ReferenceRun, engine_version
+from quantfleet_worker.tasks.feeding import feeder, preprocessing_class
+from quantfleet_worker.tasks.request import Surroundings
+from quantfleet_worker.tasks.workspace import Workspace
+
+
+def calibrate(work: CalibrateWork, workspace: Workspace, here: Surroundings, report: Report) -> CalibrateResult:
+    """Raises SAMPLE_UNREADABLE, SAMPLE_NOT_FINITE, PREPROCESS_INVALID, and NUMERICS_MISMATCH on another kind of node."""
+    started = time.monotonic()
+    _check_class(work, here)
+    graph = CalibrationGraph.from_json(workspace.read(work.graph))
+    feed = feeder(workspace, graph.inputs, work.preprocess)
+    run = ReferenceRun(workspace.bundle("reference", [work.reference]) / work.reference.name, graph)
+    counted = PartialAccumulator(work.numerics, graph.activations)
+    for done, (index, sample, tensor) in enumerate(feed.tensors(workspace, work.data)):
+        report(done / work.data.count, f"sample {done + 1} of {work.data.count}")
+        counted.observe(index, sample.name, dict(run.activations({feed.input.name: tensor})))
+    partial = workspace.keep("partial.bin", counted.partial().encode())
+    return CalibrateResult(partial, work.data.count, time.monotonic() - started)
+
+
+def _check_class(work: CalibrateWork, here: Surroundings) -> None:
+    """The placement saw what the node registered; this is what runs now, after any upgrade in between."""
+    wanted, found = work.numerics, (engine_version(), here.numerics_isa, preprocessing_class(work.preprocess))
+    if (wanted.engine_version, wanted.isa, wanted.preprocessing) != found:
+        raise QuantfleetError(
+            ErrorCode.NUMERICS_MISMATCH,
+            f"this node computes as {found}, the job as {(wanted.engine_version, wanted.isa, wanted.preprocessing)}",
+            "install the same versions on all nodes of a pool, or submit the job again",
+        )

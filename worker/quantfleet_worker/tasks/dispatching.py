@@ -1,0 +1,56 @@
+"""The handler of a task's child process: unpack the request, do the work, pack the result."""
+
+import tempfile
+from pathlib import Path
+from typing import assert_never
+
+from quantfleet_domain.jobs.work import (
+    BenchmarkWork,
+    CalibrateWork,
+    EvaluateWork,
+    InspectWork,
+    QuantizeWork,
+    Result,
+    Work,
+)
+from quantfleet_protos.v1 import task_pb2
+from quantfleet_wire.codec import encode
+from quantfleet_worker.execution.child import Report
+from quantfleet_worker.tasks.request import Surroundings, unpack
+from quantfleet_worker.tasks.workspace import Workspace
+
+
+def dispatch(request: bytes, report: Report) -> bytes:
+    """Do the work of a request (see `request.pack`); returns a serialised quantfleet.v1.Result."""
+    here, work = unpack(request)
+    with tempfile.TemporaryDirectory(dir=here.outputs) as scratch:
+        workspace = Workspace(Path(here.cache), Path(here.outputs), Path(scratch))
+        result = _do(work, workspace, here, report)
+    return encode(result, task_pb2.Result).SerializeToString(deterministic=True)
+
+
+def _do(work: Work, workspace: Workspace, here: Surroundings, report: Report) -> Result:
+    # Each task imports its engine only when it is that task: importing one costs seconds, and a node may lack it.
+    match work:
+        case InspectWork():
+            from quantfleet_worker.tasks.inspecting import inspect
+
+            return inspect(work, workspace, here, report)
+        case CalibrateWork():
+            from quantfleet_worker.tasks.calibrating import calibrate
+
+            return calibrate(work, workspace, here, report)
+        case QuantizeWork():
+            from quantfleet_worker.tasks.quantizing import quantize
+
+            return quantize(work, workspace, here, report)
+        case BenchmarkWork():
+            from quantfleet_worker.tasks.benchmarking import benchmark
+
+            return benchmark(work, workspace, here, report)
+        case EvaluateWork():
+            from quantfleet_worker.tasks.evaluating import evaluate
+
+            return evaluate(work, workspace, here, report)
+        case _:
+            assert_never(work)

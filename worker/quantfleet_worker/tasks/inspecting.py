@@ -1,0 +1,46 @@
+"""The task `inspect`: check a model, make its reference graph, settle the numerics class."""
+
+import hashlib
+
+from quantfleet_domain.calibration.graph import NumericsClass
+from quantfleet_domain.calibration.statistic import STATISTIC_VERSION
+from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
+from quantfleet_domain.jobs.spec import InputShape
+from quantfleet_domain.jobs.work import InspectResult, InspectWork
+from quantfleet_worker.execution.child import Report
+from quantfleet_worker.models import onnx_model, paddle_model
+from quantfleet_worker.models.reference_run import engine_version
+from quantfleet_worker.tasks.feeding import feeder, preprocessing_class
+from quantfleet_worker.tasks.request import Surroundings
+from quantfleet_worker.tasks.workspace import Workspace, entry_point
+
+
+def inspect(work: InspectWork, workspace: Workspace, here: Surroundings, report: Report) -> InspectResult:
+    """Raises MODEL_NOT_FOUND, MODEL_UNREADABLE, MODEL_UNSUPPORTED, SHAPE_MISSING, JOB_INVALID, PREPROCESS_INVALID."""
+    report(0.0, f"reading {work.model}")
+    path = entry_point(workspace.bundle("model", work.files), work.files)
+    shapes = {shape.name: shape.dims for shape in work.input_shapes}
+    read = onnx_model.inspect if work.format == "onnx" else paddle_model.inspect
+    reference, graph = read(path, shapes)
+    feeder(workspace, graph.inputs, work.preprocess)
+    model = workspace.keep("reference.onnx", reference)
+    numerics = NumericsClass(
+        engine=REFERENCE_ENGINE,
+        engine_version=engine_version(),
+        isa=here.numerics_isa,
+        model=_model_sha256(work),
+        recipe=graph.recipe,
+        preprocessing=preprocessing_class(work.preprocess),
+        statistic_version=STATISTIC_VERSION,
+    )
+    warnings = ()
+    if graph.unmapped:
+        names = ", ".join(graph.unmapped[:3])
+        warnings = (f"{len(graph.unmapped)} activation(s) have no counterpart in the submitted model, such as {names}",)
+    return InspectResult(
+        reference=model,
+        graph=workspace.keep("graph.json", graph.to_json()),
+        numerics=numerics,
+        input_shapes=tuple(InputShape(item.name, item.shape) for item in graph.inputs),
+        warnings=warnings,
+    )

@@ -1,0 +1,30 @@
+"""Loading a variant in the form that suits this device. Not for what an engine does with it."""
+
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.work import ModelForm, Variant
+from quantfleet_worker.engines.base import Engine, LoadOptions, Session
+from quantfleet_worker.tasks.request import Surroundings
+from quantfleet_worker.tasks.workspace import Workspace, entry_point
+
+
+def form_for(engine: Engine, variant: Variant, here: Surroundings) -> ModelForm:
+    """The form that the engine prefers on this device, of those that were made. Raises ENGINE_FAILED for none."""
+    wanted = engine.preferred_form(here.isa) if variant.precision == "int8" else ""
+    for form in variant.forms:
+        if form.form == wanted:
+            return form
+    made = ", ".join(form.form for form in variant.forms)
+    raise QuantfleetError(
+        ErrorCode.ENGINE_FAILED,
+        f"{engine.name} wants form {wanted!r} here, and only {made} was made",
+        "install the same version of quantfleet on all nodes, and retry the job",
+    )
+
+
+def load_variant(
+    engine: Engine, variant: Variant, options: LoadOptions, workspace: Workspace, here: Surroundings
+) -> tuple[ModelForm, Session]:
+    """The chosen form and a session of it."""
+    form = form_for(engine, variant, here)
+    directory = workspace.bundle(f"{variant.precision}-{form.form or 'float'}", form.files)
+    return form, engine.load(entry_point(directory, form.files), options)

@@ -1,0 +1,47 @@
+"""The task `quantize`: from the scale table to every form that a runtime's engines may prefer."""
+
+from pathlib import Path
+
+from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_domain.jobs.spec import FileRef
+from quantfleet_domain.jobs.work import ModelForm, QuantizeResult, QuantizeWork
+from quantfleet_worker.execution.child import Report
+from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
+from quantfleet_worker.tasks.request import Surroundings
+from quantfleet_worker.tasks.workspace import Workspace
+
+
+def quantize(work: QuantizeWork, workspace: Workspace, here: Surroundings, report: Report) -> QuantizeResult:  # noqa: ARG001 - one signature for all tasks
+    """Raises SCALES_INVALID, MODEL_UNREADABLE, MODEL_UNSUPPORTED."""
+    table = ScaleTable.from_json(workspace.read(work.scales))
+    if work.runtime == "paddle":
+        return _paddle(work, table, workspace, report)
+    reference = workspace.bundle("reference", [work.reference]) / work.reference.name
+    forms = []
+    for index, form in enumerate(onnx_qdq.FORMS):
+        report(index / len(onnx_qdq.FORMS), f"writing {form}")
+        out = workspace.scratch(f"{form}.onnx")
+        onnx_qdq.quantize(reference, table, form, out)
+        forms.append(ModelForm(form, (workspace.keep("model.onnx", out.read_bytes()), *_configuration(work))))
+    return QuantizeResult(work.runtime, tuple(forms), ())
+
+
+def _paddle(work: QuantizeWork, table: ScaleTable, workspace: Workspace, report: Report) -> QuantizeResult:
+    model = workspace.bundle("model", work.files)
+    forms, warnings = [], set()
+    for index, form in enumerate(paddle_onednn.FORMS):
+        report(index / len(paddle_onednn.FORMS), f"writing {form}")
+        out = workspace.scratch(form)
+        left = paddle_onednn.quantize(model, table, out, form)
+        warnings.update(f"{name} stays in float: the scale table lacks its input or weight" for name in left)
+        forms.append(ModelForm(form, (*_kept(out, workspace), *_configuration(work))))
+    return QuantizeResult(work.runtime, tuple(forms), tuple(sorted(warnings)))
+
+
+def _kept(directory: Path, workspace: Workspace) -> list[FileRef]:
+    return [workspace.keep(path.name, path.read_bytes()) for path in sorted(directory.iterdir())]
+
+
+def _configuration(work: QuantizeWork) -> tuple[FileRef, ...]:
+    """The model's own preprocessing file travels with it."""
+    return (work.preprocess,) if work.preprocess else ()

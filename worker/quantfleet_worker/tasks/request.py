@@ -1,0 +1,41 @@
+"""What the agent hands to a task's child process beside its work: where files are and which hardware it is on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from quantfleet_domain.jobs.work import Work
+from quantfleet_protos.v1 import task_pb2
+from quantfleet_wire.codec import decode_union, encode
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """`cache` holds input files named by digest, `outputs` takes files named by digest. `cores` are what the child is
+    pinned to, `isa` and `numerics_isa` as in `DeviceFacts`; `companions` are process ids of the worker itself, whose
+    idle work does not count as a disturbance."""
+
+    cache: str
+    outputs: str
+    device: str
+    cores: tuple[int, ...]
+    isa: tuple[str, ...]
+    numerics_isa: str
+    companions: tuple[int, ...]
+
+
+def pack(surroundings: Surroundings, work: Work) -> bytes:
+    """One line of JSON, then the serialised quantfleet.v1.Work."""
+    return json.dumps(asdict(surroundings)).encode() + b"\n" + encode(work, task_pb2.Work).SerializeToString()
+
+
+def unpack(request: bytes) -> tuple[Surroundings, Work]:
+    """Read what `pack` wrote."""
+    head, _, body = request.partition(b"\n")
+    fields = {key: _value(value) for key, value in json.loads(head).items()}
+    work: Work = decode_union(task_pb2.Work.FromString(body), Work)
+    return Surroundings(**fields), work
+
+
+def _value(value: str | Sequence[int | str]) -> object:
+    return value if isinstance(value, str) else tuple(value)
