@@ -1,5 +1,7 @@
 """How figures are put into words and digits, the same in every form of the report. Not for layout."""
 
+from collections.abc import Mapping
+
 from quantfleet_domain.reporting.report import Absent, Fact, Report, Result, SpeedupFigure
 from quantfleet_domain.reporting.table import PRECISION_LABELS
 
@@ -57,6 +59,11 @@ def fact(value: Fact) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(value) if isinstance(value, tuple) else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def facts(values: Mapping[str, Fact]) -> str:
+    """Facts on one line: `threads 1; affinity cpu 2`."""
+    return "; ".join(f"{name} {fact(value)}" for name, value in sorted(values.items()))
 
 
 def precision_label(precision: str) -> str:

@@ -1,0 +1,1 @@
+"""The report for people: one HTML file, or tables on a terminal."""

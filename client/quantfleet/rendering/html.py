@@ -1,0 +1,72 @@
+"""The report as one HTML file that needs nothing else: no script, no request. Not for serving it."""
+
+from importlib import resources
+from typing import Any
+
+from quantfleet.rendering.plots import accuracy_plot, latency_plot
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.reporting import words
+from quantfleet_domain.reporting.report import Report
+from quantfleet_domain.reporting.sections import gates, latency, remaining
+from quantfleet_domain.reporting.table import METRIC_LABELS, Row, Table, tables
+
+
+def to_html(report: Report) -> str:
+    """The whole report as a self-contained page; the same report gives the same bytes.
+
+    Raises QuantfleetError(USAGE) where the packages that draw it (the extra `report`) are not installed.
+    """
+    try:
+        import jinja2
+        import matplotlib  # noqa: F401 - asked for here so that its absence is one clear error
+    except ImportError as error:
+        raise QuantfleetError(
+            ErrorCode.USAGE,
+            f"an HTML report needs {error.name}, which is not installed",
+            "run: pip install 'quantfleet[report]'; Markdown and CSV need nothing more",
+        ) from error
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = resources.files("quantfleet.rendering").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(**_content(report))
+
+
+def _content(report: Report) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    shown = tables(report)
+    sections = remaining(report)
+    verdicts = gates(report)
+    measured = any(result.latency_ms for result in report.results)
+    return {
+        "job": report.job,
+        "headlines": headlines(report),
+        "warnings": report.warnings,
+        "gates": [(gate, words.number(gate.value)) for gate in report.gates],
+        # The plots are drawn here, and their texts escaped by the SVG writer; everything else is escaped by Jinja.
+        "tables": [(latency(t, t.precisions), Markup(latency_plot(report, t))) for t in shown],  # noqa: S704
+        "accuracy_plot": Markup(accuracy_plot(report, shown[0])) if shown else "",  # noqa: S704
+        "accuracy_setting": shown[0].title if shown else "",
+        "sections": [section for section in sections if section.title != verdicts.title],
+        "protocol": f"{words.PROTOCOL} {words.runs(report)}." if measured else "",
+        "job_file": report.job_file,
+    }
+
+
+def headlines(report: Report) -> tuple[tuple[str, str, str], ...]:
+    """The largest INT8 speed-up of every model and mode, as (figure, what it is, where and at what accuracy)."""
+    best: dict[tuple[str, str], tuple[float, Table, Row]] = {}
+    for table in tables(report):
+        for row in table.rows:
+            key = (row.model, table.mode)
+            if row.max_speedup is not None and (key not in best or row.max_speedup > best[key][0]):
+                best[key] = (row.max_speedup, table, row)
+    found: list[tuple[str, str, str]] = []
+    for value, table, row in best.values():
+        where = row.engine
+        if row.accuracy_fp32 is not None and row.accuracy_int8 is not None:
+            change = f"{row.accuracy_int8 - row.accuracy_fp32:+.2f}".replace("-", "\N{MINUS SIGN}")
+            where += f" · {METRIC_LABELS.get(table.metric, table.metric)} {change} points"
+        found.append((words.times(value), f"{row.model} · {table.title}", where))
+    return tuple(found)

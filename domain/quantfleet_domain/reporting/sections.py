@@ -1,0 +1,232 @@
+"""The report cut into titled tables of plain text, for every form of it. Not for markup: nothing is escaped."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from quantfleet_domain.reporting import words
+from quantfleet_domain.reporting.report import Report, Result
+from quantfleet_domain.reporting.table import METRIC_LABELS, Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled table. `numeric` are the columns (from 0) that hold figures; `note` is a line below, or empty."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()
+    note: str = ""
+
+
+def latency(table: Table, precisions: Sequence[str]) -> Section:
+    """One latency table in the field's form, with a column for each of `precisions`."""
+    metric = METRIC_LABELS.get(table.metric, table.metric)
+    columns = (f"{words.precision_label(precision)} [ms]" for precision in precisions)
+    header = ("Model", "Engine", "Hardware", *columns, "Max speed-up", f"{metric} FP32", f"{metric} INT8", "Method")
+    rows = tuple(
+        (
+            row.model,
+            row.engine,
+            row.hardware,
+            *(words.milliseconds(row.cells.get(precision)) for precision in precisions),
+            words.MISSING if row.max_speedup is None else f"{row.max_speedup:.2f}",
+            words.percent(row.accuracy_fp32),
+            words.percent(row.accuracy_int8),
+            row.method or words.MISSING,
+        )
+        for row in table.rows
+    )
+    noisy = [
+        f"{row.model} on {row.engine} ({', '.join(words.precision_label(p) for p in row.noisy)})"
+        for row in table.rows
+        if row.noisy
+    ]
+    note = f"Noisy (why: see conditions): {'; '.join(noisy)}." if noisy else ""
+    return Section(table.title, header, rows, frozenset(range(3, len(header) - 1)), note)
+
+
+def remaining(report: Report) -> tuple[Section, ...]:
+    """Everything but the latency tables, in the order it is read; sections without a row are left out."""
+    makers: tuple[Callable[[Report], Section], ...] = (
+        gates,
+        absent,
+        latencies,
+        conditions,
+        accuracy,
+        int8_nodes,
+        calibration,
+        hardware,
+        settings,
+        versions,
+        digests,
+    )
+    return tuple(section for section in (make(report) for make in makers) if section.rows)
+
+
+def gates(report: Report) -> Section:
+    """Every gate with the worst value and the verdict."""
+    rows = ((g.expression, words.number(g.value), "passed" if g.passed else "missed") for g in report.gates)
+    return Section("Gates", ("Gate", "Worst value", "Verdict"), tuple(rows), frozenset({1}))
+
+
+def absent(report: Report) -> Section:
+    """What was asked for and not measured, with the reason."""
+    rows = (
+        (
+            row.model or words.MISSING,
+            words.place(row),
+            row.engine,
+            words.precision_label(row.precision),
+            words.setting(row),
+            row.reason if row.applicable else f"not applicable: {row.reason}",
+        )
+        for row in report.absent
+    )
+    header = ("Model", "Device", "Engine", "Precision", "Setting", "Reason")
+    return Section("What is absent, and why", header, tuple(rows))
+
+
+def latencies(report: Report) -> Section:
+    """The distribution of every timed result."""
+    header = (
+        *_WHICH_HEADER,
+        *(f"{name} [ms]" for name in ("Mean", "Median", "Min", "Max", "P90", "P95", "P99")),
+        "CoV",
+    )
+    rows = (
+        (
+            *_which(r),
+            *map(words.milliseconds, (ms.mean, ms.median, ms.min, ms.max, ms.p90, ms.p95, ms.p99)),
+            words.MISSING if ms.cov is None else f"{ms.cov:.1%}",
+        )
+        for r in report.results
+        if (ms := r.latency_ms)
+    )
+    return Section("Every latency", header, tuple(rows), frozenset(range(5, 15)))
+
+
+def conditions(report: Report) -> Section:
+    """What every timed result gained and cost, and what disturbed it."""
+    header = (*_WHICH_HEADER, "Speed-up [95 %]", "Samples/s", "Model [MiB]", "Memory [MiB]", "Conditions")
+    rows = (
+        (
+            *_which(r),
+            words.ratio(r.speedup),
+            words.number(r.throughput_per_s),
+            words.mebibytes(r.model_bytes),
+            words.number(r.memory_mb),
+            words.quietness(r),
+        )
+        for r in report.results
+        if r.latency_ms
+    )
+    return Section("Speed-up, size and conditions", header, tuple(rows), frozenset(range(5, 11)))
+
+
+_WHICH_HEADER = ("Model", "Device", "Engine", "Precision", "Mode", "Threads", "Batch")
+
+
+def _which(result: Result) -> tuple[str, ...]:
+    precision = words.precision_label(result.precision) + (f" {result.form}" if result.form else "")
+    engine = f"{result.engine} {result.engine_version}"
+    size = (words.number(result.threads), words.number(result.batch))
+    return (result.model, words.place(result), engine, precision, result.mode or words.MISSING, *size)
+
+
+def accuracy(report: Report) -> Section:
+    """Every accuracy once: it does not depend on mode, threads or batch."""
+    rows = dict.fromkeys(
+        (
+            r.model,
+            words.place(r),
+            r.engine,
+            words.precision_label(r.precision),
+            r.quantization,
+            METRIC_LABELS.get(figure.metric, figure.metric),
+            words.percent(figure.value),
+            figure.unit,
+            str(figure.samples),
+        )
+        for r in report.results
+        for figure in r.accuracy
+    )
+    header = ("Model", "Device", "Engine", "Precision", "Quantization", "Metric", "Value", "Unit", "Samples")
+    return Section("Accuracy", header, tuple(rows), frozenset({6, 8}))
+
+
+def int8_nodes(report: Report) -> Section:
+    """How many nodes ran in INT8, and which fell back."""
+    rows = dict.fromkeys(
+        (
+            r.model,
+            words.place(r),
+            r.engine,
+            words.precision_label(r.precision),
+            f"{r.int8_nodes} of {r.quantizable_nodes}",
+            "; ".join(r.fallbacks) or "none",
+        )
+        for r in report.results
+        if r.int8_nodes is not None and r.quantizable_nodes is not None
+    )
+    slower = any(r.speedup and r.speedup.value < 1 and r.int8_nodes is not None for r in report.results)
+    title = "Why is INT8 slower?" if slower else "What ran in INT8"
+    note = (
+        "Quantizable are the nodes that the quantizer meant to run in INT8. A node that fell back runs in floating "
+        "point, and converting on each side of it costs time; on small networks that can outweigh the gain."
+    )
+    header = ("Model", "Device", "Engine", "Precision", "Nodes in INT8", "Fell back")
+    return Section(title, header, tuple(rows), note=note)
+
+
+def calibration(report: Report) -> Section:
+    """How each model's scale table was made."""
+    rows = (
+        (model, c.calibrator, str(c.samples), str(c.shards), words.number(c.seconds), words.facts(c.numerics_class))
+        for model, c in sorted(report.calibration.items())
+    )
+    header = ("Model", "Calibrator", "Samples", "Shards", "Seconds", "Numerics class")
+    return Section("Calibration", header, tuple(rows), frozenset({2, 3, 4}))
+
+
+def hardware(report: Report) -> Section:
+    """The verified facts of every device."""
+    rows = (
+        (f"{device.node}/{device.device}", name, words.fact(value))
+        for device in report.fleet
+        for name, value in sorted(device.hardware.items())
+    )
+    return Section("Hardware", ("Device", "Fact", "Value"), tuple(rows))
+
+
+def settings(report: Report) -> Section:
+    """The settings that were in effect, as read back."""
+    rows = dict.fromkeys(
+        (
+            f"{r.engine} {r.engine_version}",
+            words.place(r),
+            words.precision_label(r.precision),
+            words.setting(r),
+            words.facts(r.settings_in_effect),
+        )
+        for r in report.results
+        if r.settings_in_effect
+    )
+    return Section("Settings in effect", ("Engine", "Device", "Precision", "Setting", "Read back"), tuple(rows))
+
+
+def versions(report: Report) -> Section:
+    """The version of every package that had a part."""
+    return Section("Versions", ("Package", "Version"), tuple(sorted(report.versions.items())))
+
+
+def digests(report: Report) -> Section:
+    """What the figures come from, by content."""
+    models = ((f"model {m.name} ({m.format})", m.sha256) for m in report.models)
+    tables = ((f"scale table of {name}", c.scales_sha256) for name, c in sorted(report.calibration.items()))
+    samples = (
+        (f"raw samples of {r.model} on {r.engine}, {words.place(r)}, {words.setting(r)}", r.samples_artifact)
+        for r in report.results
+        if r.samples_artifact
+    )
+    return Section("Digests", ("What", "SHA-256"), tuple(dict.fromkeys((*models, *tables, *samples))))
