@@ -48,5 +48,5 @@ def _reason(node: NodeProto, graph: GraphProto) -> str:
         return "the model gives it no quantized inputs"
     readers = [item.op_type for item in graph.node if node.output[0] in item.input]
     if readers != ["QuantizeLinear"]:
-        return "its output is not quantized"
+        return "its output is used unquantized"
     return "onnxruntime has no INT8 kernel for it here"

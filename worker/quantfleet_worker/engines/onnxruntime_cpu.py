@@ -14,7 +14,6 @@ import numpy as np
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 from .base import Array, Engine, LoadOptions, NodeCounts, Session
-from .onnx_nodes import count_nodes
 
 _PROVIDER = "CPUExecutionProvider"
 _NO_SATURATION_FLAGS = {"avx512_vnni", "avx_vnni"}
@@ -137,6 +136,8 @@ class OnnxRuntimeSession(Session):
 
     def node_counts(self) -> NodeCounts:
         """What the optimised graph, saved by a second session with the same options, says."""
+        from .onnx_nodes import count_nodes
+
         with tempfile.TemporaryDirectory(prefix="quantfleet-ort-") as folder:
             optimized = Path(folder) / "optimized.onnx"
             self._open(optimized)
