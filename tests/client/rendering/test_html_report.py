@@ -121,6 +121,11 @@ def test_without_accuracy_there_is_no_accuracy_plot() -> None:
     assert "Accuracy against speed" not in to_html(blind)
 
 
+def test_a_dollar_in_a_name_is_no_formula() -> None:
+    report = sample_report("$x^2$ \\frac{$")
+    assert "$x^2$ \\frac{$" in latency_plot(report, tables(report)[0]).split(">", 1)[1]
+
+
 @pytest.mark.parametrize("draw", [latency_plot, accuracy_plot])
 @pytest.mark.parametrize("model", ["mobilenet", HOSTILE, "x" * 300, "模型 ü"])
 def test_a_plot_is_well_formed_and_takes_all_its_colours_from_the_page(draw: object, model: str) -> None:
