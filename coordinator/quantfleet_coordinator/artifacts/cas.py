@@ -1,15 +1,16 @@
 """Content-addressed files in a local directory. Not for who may read them, nor for when they may go (`collector`).
 
-A whole artifact is `objects/<two digits>/<digest>`; what is on its way is `partial/<digest>.<n>`, a file per upload, so
-that uploads of the same artifact cannot harm each other. All calls block on the disk.
+A whole artifact is `objects/<two digits>/<digest>`; what is on its way is `partial/<digest>.<random>`, a file per
+upload and never a name twice, so that uploads of the same artifact cannot harm each other. All calls block on the disk.
 """
 
+import secrets
 import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from quantfleet_coordinator.artifacts.upload import Upload
+from quantfleet_coordinator.artifacts.upload import Upload, bytes_gone
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_wire.content import CHUNK_BYTES, checked_digest, digest_bytes, disk_error
 
@@ -73,10 +74,9 @@ class ArtifactDirectory:
             partials = sorted(self._partials(digest), key=lambda entry: entry[1], reverse=True)
             long_enough = [path for path, available in partials if available >= offset]
             if offset and not long_enough:
-                what = f"fewer than {offset} bytes of artifact {digest} are here"
-                raise QuantfleetError(ErrorCode.STORE_FAILED, what, "ask how much is here, and go on from there")
+                raise bytes_gone(digest, offset)
             free = [path for path in long_enough if path not in active]
-            partial = free[0] if free else self._new_partial(digest)
+            partial = free[0] if free else self._partial / f"{digest}.{secrets.token_hex(8)}"
             try:
                 upload = Upload(digest, size, partial, self.path(digest))
             except OSError as error:
@@ -142,11 +142,6 @@ class ArtifactDirectory:
             except FileNotFoundError:  # it was committed or discarded meanwhile
                 continue
         return found
-
-    def _new_partial(self, digest: str) -> Path:
-        taken = {path.name for path, _ in self._partials(digest)}
-        number = next(n for n in range(len(taken) + 1) if f"{digest}.{n}" not in taken)
-        return self._partial / f"{digest}.{number}"
 
 
 def _not_found(digest: str) -> QuantfleetError:

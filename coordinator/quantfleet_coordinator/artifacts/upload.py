@@ -39,6 +39,8 @@ class Upload:
                     with source.open("rb") as file:
                         while taken := file.read(min(CHUNK_BYTES, offset - self.received)):
                             self._append(taken)
+            except FileNotFoundError as error:
+                raise bytes_gone(self.digest, offset) from error
             except OSError as error:
                 raise self._failed(error) from error
 
@@ -109,6 +111,12 @@ class Upload:
     def _mismatch(self, reason: str) -> QuantfleetError:
         todo = "upload it again from the start; if that fails too, the source changes while it is read"
         return QuantfleetError(ErrorCode.DIGEST_MISMATCH, f"artifact {self.digest} was refused: {reason}", todo)
+
+
+def bytes_gone(digest: str, offset: int) -> QuantfleetError:
+    """The error for going on from bytes that are not, or no longer, here."""
+    what = f"fewer than {offset} bytes of artifact {digest} are here"
+    return QuantfleetError(ErrorCode.STORE_FAILED, what, "ask how much is here, and go on from there")
 
 
 def _sync_directory(path: Path) -> None:

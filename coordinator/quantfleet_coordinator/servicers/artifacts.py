@@ -33,6 +33,8 @@ class ArtifactsServicer(artifacts_pb2_grpc.ArtifactsServicer):
         self._directory = directory
         self._record = record
         self._may_read = may_read
+        # Stored, but without a row so far: asked about, they are not there yet, so that their senders call again.
+        self._unrecorded: set[str] = set()
         # The loop holds tasks weakly; these go on when their call is cancelled.
         self._finishing: set[asyncio.Future[int]] = set()
 
@@ -80,9 +82,11 @@ class ArtifactsServicer(artifacts_pb2_grpc.ArtifactsServicer):
 
     async def _finish(self, digest: str, upload: OpenUpload | None) -> int:
         if upload is not None:
+            self._unrecorded.add(digest)
             await asyncio.to_thread(upload.commit)
         size = await asyncio.to_thread(self._directory.size, digest)
         await self._record(digest, size)
+        self._unrecorded.discard(digest)
         return size
 
     def _statuses(self, digests: Sequence[str]) -> list[artifacts_pb2.ArtifactStatus]:
@@ -90,5 +94,6 @@ class ArtifactsServicer(artifacts_pb2_grpc.ArtifactsServicer):
 
     def _status(self, digest: str) -> artifacts_pb2.ArtifactStatus:
         if self._directory.has(digest):
-            return artifacts_pb2.ArtifactStatus(digest=digest, present=True, size=self._directory.size(digest))
+            size, present = self._directory.size(digest), digest not in self._unrecorded
+            return artifacts_pb2.ArtifactStatus(digest=digest, present=present, size=size)
         return artifacts_pb2.ArtifactStatus(digest=digest, size=self._directory.partial_size(digest))

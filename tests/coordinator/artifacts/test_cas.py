@@ -109,7 +109,7 @@ def test_a_partial_survives_the_process(directory: ArtifactDirectory, tmp_path: 
 def test_an_upload_nobody_holds_any_more_frees_its_partial(directory: ArtifactDirectory, tmp_path: Path) -> None:
     directory.begin(DIGEST, len(CONTENT)).write(CONTENT[:10])
     directory.begin(DIGEST, len(CONTENT), 10).write(CONTENT[10:20])
-    assert files(tmp_path) == [f"{DIGEST}.0"]
+    assert len(files(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_uploads_of_one_artifact_at_once_do_not_harm_each_other(directory: Artif
     first.commit()
     assert directory.path(DIGEST).read_bytes() == CONTENT
     third.abort()
-    assert directory.sweep(0.0) == [tmp_path / "artifacts" / "partial" / f"{DIGEST}.2"]
+    assert directory.sweep(0.0) == [third.partial]
     assert files(tmp_path) == [DIGEST]
 
 
@@ -178,19 +178,17 @@ def test_many_threads_uploading_one_artifact_all_succeed(directory: ArtifactDire
 
     def send(seed: int) -> None:
         rng = random.Random(seed)
-        try:
-            for _ in range(5):
+        for _ in range(5):
+            try:
                 offset = min(directory.partial_size(DIGEST), rng.randrange(len(CONTENT)))
                 upload = directory.begin(DIGEST, len(CONTENT), offset)
                 while upload.received < len(CONTENT):
                     upload.write(CONTENT[upload.received : upload.received + rng.randrange(1, 700_000)])
                 upload.commit()
-        except QuantfleetError as error:
-            # Another upload was committed between asking and going on; a client asks again.
-            if error.code is not ErrorCode.STORE_FAILED:
-                failures.append(error)
-        except BaseException as error:
-            failures.append(error)
+            except Exception as error:
+                # Another upload was committed between asking and going on; a client asks again.
+                if not (isinstance(error, QuantfleetError) and "ask how much" in error.todo):
+                    failures.append(error)
 
     threads = [threading.Thread(target=send, args=(seed,)) for seed in range(8)]
     for thread in threads:
@@ -216,7 +214,7 @@ def test_stray_partials_are_swept_by_age_and_active_ones_are_not(directory: Arti
     for path in tmp_path.rglob("partial/*"):
         os.utime(path, (1000, 1000))
     assert directory.sweep(1000.0) == []
-    assert [path.name for path in directory.sweep(1001.0)] == [f"{DIGEST}.0"]
+    assert [path.name[:64] for path in directory.sweep(1001.0)] == [DIGEST]
     active.write(b"other")
     active.commit()
     assert directory.has(other)
