@@ -4,10 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass, WeightTensor
 from quantfleet_domain.calibration.statistic import StatisticAccumulator, TensorStatistic
+
+# Nothing here is timed: an example may take as long as a busy machine needs.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 Observe = Callable[..., TensorStatistic]
 

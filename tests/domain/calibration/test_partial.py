@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from quantfleet_domain.calibration.calibrators import CALIBRATORS
 from quantfleet_domain.calibration.partial import Partial, PartialAccumulator, merge_partials
 from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_domain.calibration.varint import encode_varints
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -165,6 +166,25 @@ def test_arbitrary_bytes_are_refused(data):
         with pytest.raises(QuantfleetError) as caught:
             Partial.decode(attempt)
         assert caught.value.code is ErrorCode.PARTIAL_INVALID
+
+
+def test_indices_beyond_63_bits_are_refused(numerics):
+    body = PartialAccumulator(numerics, ()).partial().encode()[:-32]
+    assert body.endswith(b"\x00")  # no samples
+    for gaps in ([2**62, 2**62, 0], [2**63 - 1, 0]):
+        listed = encode_varints(np.array([len(gaps), *gaps], np.int64))
+        with pytest.raises(QuantfleetError, match="63 bits"):
+            Partial.decode(resealed(body[:-1] + listed))
+
+
+def test_another_spelling_of_the_same_content_is_refused(numerics):
+    body = PartialAccumulator(numerics, ()).partial().encode()[:-32]
+    padded = body[:-1] + b"\x80\x00"  # no samples, in two bytes
+    zeros = calibrate(numerics, {0: {name: np.zeros(1, np.float32) for name in ("input", "relu", "logits")}})
+    negative_zero = zeros.encode()[:-33] + b"\x80"
+    for spelling in (padded, negative_zero):
+        with pytest.raises(QuantfleetError, match="not the canonical one"):
+            Partial.decode(resealed(spelling))
 
 
 def test_the_bytes_of_format_1_do_not_change(numerics):

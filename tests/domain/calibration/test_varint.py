@@ -20,7 +20,9 @@ def test_the_encoding_is_leb128():
     assert encode_varints(np.array([0, 127, 128, 300], np.int64)) == bytes([0, 0x7F, 0x80, 1, 0xAC, 2])
 
 
-@pytest.mark.parametrize("data", [b"", b"\x80", b"\x80" * 9 + b"\x01", b"\xff" * 30])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x80", b"\x01", b"\x80" * 9 + b"\x01", b"\xff" * 30, b"\x80" * 12 + b"\x01\x01"]
+)
 def test_a_number_cut_off_or_too_long_is_an_error(data):
     with pytest.raises(ValueError, match="63 bits"):
-        decode_varints(np.frombuffer(data, np.uint8), 1)
+        decode_varints(np.frombuffer(data, np.uint8), 2)
