@@ -205,7 +205,8 @@ def _svg(draw: Callable[["Figure"], None], height: float, left_points: float, al
         absent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(out, format="svg", metadata=absent)
     drawn = out.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
+    # Comments repeat every text; what users chose has no business there.
+    drawn = re.sub(r"<!--.*?-->", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
     drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", drawn)
     drawn = re.sub(r"#0[1-5]0[1-5]0[0-9a-f]", lambda match: _VARIABLES.get(match[0], match[0]), drawn)
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{_attribute(alternative)}" ', 1)

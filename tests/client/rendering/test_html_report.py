@@ -122,8 +122,8 @@ def test_without_accuracy_there_is_no_accuracy_plot() -> None:
 
 
 def test_a_dollar_in_a_name_is_no_formula() -> None:
-    report = sample_report("$x^2$ \\frac{$")
-    assert "$x^2$ \\frac{$" in latency_plot(report, tables(report)[0]).split(">", 1)[1]
+    report = sample_report("$x^2$")
+    assert "$x^2$" in "".join(ET.fromstring(latency_plot(report, tables(report)[0])).itertext())  # noqa: S314 - our own output
 
 
 @pytest.mark.parametrize("draw", [latency_plot, accuracy_plot])
