@@ -1,7 +1,6 @@
 """From a job's results to its report: which figure goes where. Not for computing figures, nor for showing them."""
 
 import datetime
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -10,7 +9,7 @@ from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.jobs.lifecycle import JobState, Task, TaskKind, TaskState, ended_state
 from quantfleet_domain.jobs.plan import Detail
-from quantfleet_domain.jobs.spec import ModelSpec
+from quantfleet_domain.jobs.spec import model_sha256
 from quantfleet_domain.jobs.work import (
     BenchmarkResult,
     EvaluateResult,
@@ -53,7 +52,7 @@ def write_report(entry: JobEntry, devices: Devices) -> Report:
             for (node, name), facts in sorted(devices.items())
             if (node, name) in took_part
         ),
-        models=tuple(ModelEntry(m.name, m.format, model_sha256(m)) for m in entry.spec.models),
+        models=tuple(ModelEntry(m.name, m.format, model_sha256(m.files)) for m in entry.spec.models),
         calibration=_calibration(entry),
         job_file=entry.spec.document,
         versions=_versions(entry, [facts for key, facts in devices.items() if key in took_part]),
@@ -62,14 +61,6 @@ def write_report(entry: JobEntry, devices: Devices) -> Report:
         gates=gates.evaluate(entry.spec.gates, results),
         warnings=tuple(_warnings(entry)),
     )
-
-
-def model_sha256(model: ModelSpec) -> str:
-    """What names a submitted model: the digest of its one file, or of the list of its files and their digests."""
-    if len(model.files) == 1:
-        return model.files[0].digest
-    listing = "".join(f"{ref.digest}  {ref.name}\n" for ref in sorted(model.files, key=lambda ref: ref.name))
-    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def _words(task: Task) -> tuple[str, str, str]:

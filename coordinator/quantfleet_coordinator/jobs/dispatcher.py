@@ -10,7 +10,7 @@ from quantfleet_coordinator.jobs.ledger import Ledger
 from quantfleet_coordinator.store.base import Record
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Starved, Task, TaskState
-from quantfleet_domain.jobs.placement import Candidate, Place, choose, reason, why_not
+from quantfleet_domain.jobs.placement import Candidate, Claim, Place, choose, reason, why_not
 from quantfleet_domain.jobs.work import BenchmarkResult, Result
 from quantfleet_protos.v1 import fleet_pb2, task_pb2
 from quantfleet_wire.codec import encode
@@ -37,14 +37,14 @@ class Dispatcher:
         await self._ledger.record(record, self._ledger.audited(f"node/{node}", "node.register", request.incarnation))
 
     async def acquire(self, node: str, request: fleet_pb2.AcquireTasksRequest) -> fleet_pb2.AcquireTasksResponse:
-        """Wait up to `wait_s` for tasks that fit the vacancies, lease them, and hand them out."""
+        """Wait up to `wait_s` for tasks that fit the node's free devices, lease them, and hand them out."""
         deadline = time.monotonic() + min(request.wait_s, LONGEST_POLL_S)
         heard = self._ledger.nodes.heard(node, request.incarnation)
         await self._settle(node, request.last_reply, None)
         heard.replies = max(heard.replies, request.last_reply)
         while True:
             heard = self._ledger.nodes.heard(node, request.incarnation)
-            chosen = [pair for vacancy in request.vacancies for pair in self._choose(node, vacancy)]
+            chosen = self._choose(node)
             remaining = deadline - time.monotonic()
             if chosen or remaining <= 0:
                 break
@@ -70,14 +70,19 @@ class Dispatcher:
             await self._ledger.record(*records)
         return response
 
-    def _choose(self, node: str, vacancy: fleet_pb2.Vacancy) -> list[tuple[Candidate, str]]:
-        places = self._ledger.nodes.places()
-        place = next((p for p in places if p.node == node and p.facts.device == vacancy.device), None)
-        if place is None:
-            return []
-        slots = vacancy.slots
-        found = choose(self._candidates(), place, slots, self._ledger.claims(), places)
-        return [(c, vacancy.device) for c in found if vacancy.idle or not c.requirement.exclusive]
+    def _choose(self, node: str) -> list[tuple[Candidate, str]]:
+        """What each device of a node is given now; how many slots are free follows from the leases alone."""
+        places, claims = self._ledger.nodes.places(), self._ledger.claims()
+        held = [task.device for _, task in self._ledger.leased_to(node)]
+        chosen: list[tuple[Candidate, str]] = []
+        for place in (place for place in places if place.node == node):
+            device = place.facts.device
+            taken = {(c.job, c.task) for c, _ in chosen}
+            ready = [c for c in self._candidates() if (c.job, c.task) not in taken]
+            for candidate in choose(ready, place, len(place.facts.slots) - held.count(device), claims, places):
+                chosen.append((candidate, device))
+                claims.append(Claim(place.facts.measurement_domain, candidate.requirement.exclusive))
+        return chosen
 
     def _candidates(self) -> list[Candidate]:
         ready = self._ledger.tasks_in(TaskState.READY)

@@ -1,5 +1,7 @@
 """What a user submits, with every path already turned into a digest. Not for reading YAML (see quantfleet.jobfile)."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MODEL_FORMATS = ("onnx", "paddle")
@@ -15,6 +17,14 @@ class FileRef:
     name: str
     digest: str
     size: int
+
+
+def model_sha256(files: Sequence[FileRef]) -> str:
+    """What names a submitted model: the digest of its one file, or of the sorted list of its files and their digests."""
+    if len(files) == 1:
+        return files[0].digest
+    listing = "".join(f"{ref.digest}  {ref.name}\n" for ref in sorted(files, key=lambda ref: ref.name))
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -146,11 +146,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of mean latencies with its 95 % bootstrap interval."""
+    """A ratio of mean latencies with its 95 % bootstrap interval (None for a single block)."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)

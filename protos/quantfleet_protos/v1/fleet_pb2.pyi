@@ -91,7 +91,6 @@ class AcquireTasksRequest(_message.Message):
 
     INCARNATION_FIELD_NUMBER: _builtins.int
     LAST_REPLY_FIELD_NUMBER: _builtins.int
-    VACANCIES_FIELD_NUMBER: _builtins.int
     WAIT_S_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
     """This run of the agent."""
@@ -99,55 +98,20 @@ class AcquireTasksRequest(_message.Message):
     """Number of the last reply of AcquireTasks that arrived, from 1; leases of a later one are lost."""
     wait_s: _builtins.float
     """How long to wait, seconds."""
-    @_builtins.property
-    def vacancies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Vacancy]:
-        """Tasks that may be given now, per device."""
-
     def __init__(
         self,
         *,
         incarnation: _builtins.str = ...,
         last_reply: _builtins.int = ...,
-        vacancies: _abc.Iterable[Global___Vacancy] | None = ...,
         wait_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "last_reply", b"last_reply", "vacancies", b"vacancies", "wait_s", b"wait_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "last_reply", b"last_reply", "wait_s", b"wait_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AcquireTasksRequest: _TypeAlias = AcquireTasksRequest  # noqa: Y015
-
-@_typing.final
-class Vacancy(_message.Message):
-    """Room on a device."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DEVICE_FIELD_NUMBER: _builtins.int
-    SLOTS_FIELD_NUMBER: _builtins.int
-    IDLE_FIELD_NUMBER: _builtins.int
-    device: _builtins.str
-    """Device on this node, e.g. cpu:0."""
-    slots: _builtins.int
-    """Shared tasks that it can take now, count."""
-    idle: _builtins.bool
-    """Whether nothing runs on it."""
-    def __init__(
-        self,
-        *,
-        device: _builtins.str = ...,
-        slots: _builtins.int = ...,
-        idle: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "idle", b"idle", "slots", b"slots"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Vacancy: _TypeAlias = Vacancy  # noqa: Y015
 
 @_typing.final
 class AcquireTasksResponse(_message.Message):

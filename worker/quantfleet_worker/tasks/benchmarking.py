@@ -1,8 +1,8 @@
 """The task `benchmark`: measure all variants of one model on one engine, interleaved, alone on the machine."""
 
+import os
 import time
-from collections.abc import Mapping
-
+from collections.abc import Callable, Mapping
 
 from quantfleet_domain.jobs.spec import InputShape
 from quantfleet_domain.jobs.work import Absence, BenchmarkResult, BenchmarkWork, Measured, Ratio, Setting, Variant
@@ -52,6 +52,7 @@ class _Bench:
         self._counts: dict[tuple[str, int], NodeCounts] = {}
         self._started = time.time()
         self._blocks = 0
+        self._cells = len(work.threads) * len(work.batch_sizes) * len(work.modes)
 
     def measure(self, share: float, protocol: Protocol) -> None:
         """One cell: all variants at one mode, thread count and batch size."""
@@ -70,16 +71,12 @@ class _Bench:
         turns = protocol.turns(list(contenders))
         self._blocks = len(protocol.block_sizes)
         timed: dict[str, list[tuple[int, ...]]] = {name: [] for name in contenders}
-        watch = ConditionsWatch(self._here.cores, self._here.companions)
-        with watch:
-            for turn in turns:
-                run, clock = contenders[turn.variant].run, time.perf_counter_ns
-                latencies = []
-                for _ in range(turn.runs):
-                    start = clock()
-                    run()
-                    latencies.append(clock() - start)
-                timed[turn.variant].append(tuple(latencies))
+        watch = ConditionsWatch(range(os.cpu_count() or 1), self._here.companions)
+        watch.sample()
+        for done, turn in enumerate(turns):
+            timed[turn.variant].append(_time(contenders[turn.variant].run, turn.runs))
+            watch.sample()
+            self._report(share + done / len(turns) / self._cells, f"{where}: block {turn.block + 1} of {self._blocks}")
         self._keep(protocol, contenders, {name: tuple(blocks) for name, blocks in timed.items()}, watch.conditions())
         return None
 
@@ -159,6 +156,16 @@ class _Bench:
             absent=tuple(self._absent),
             samples=self._workspace.keep("samples.json", raw),
         )
+
+
+def _time(run: Callable[[], object], runs: int) -> tuple[int, ...]:
+    clock = time.perf_counter_ns
+    latencies = []
+    for _ in range(runs):
+        start = clock()
+        run()
+        latencies.append(clock() - start)
+    return tuple(latencies)
 
 
 def _listed(cores: tuple[int, ...]) -> str:

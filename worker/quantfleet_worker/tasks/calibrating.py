@@ -14,7 +14,7 @@ from quantfleet_worker.tasks.workspace import Workspace
 
 
 def calibrate(work: CalibrateWork, workspace: Workspace, here: Surroundings, report: Report) -> CalibrateResult:
-    """Raises SAMPLE_UNREADABLE, SAMPLE_NOT_FINITE, PREPROCESS_INVALID, and NUMERICS_MISMATCH on another kind of node."""
+    """Raises SAMPLE_UNREADABLE, SAMPLE_NOT_FINITE, PREPROCESS_INVALID; NUMERICS_MISMATCH on another kind of node."""
     started = time.monotonic()
     _check_class(work, here)
     graph = CalibrationGraph.from_json(workspace.read(work.graph))

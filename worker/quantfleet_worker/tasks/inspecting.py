@@ -1,11 +1,9 @@
 """The task `inspect`: check a model, make its reference graph, settle the numerics class."""
 
-import hashlib
-
 from quantfleet_domain.calibration.graph import NumericsClass
 from quantfleet_domain.calibration.statistic import STATISTIC_VERSION
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
-from quantfleet_domain.jobs.spec import InputShape
+from quantfleet_domain.jobs.spec import InputShape, model_sha256
 from quantfleet_domain.jobs.work import InspectResult, InspectWork
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.models import onnx_model, paddle_model
@@ -28,12 +26,12 @@ def inspect(work: InspectWork, workspace: Workspace, here: Surroundings, report:
         engine=REFERENCE_ENGINE,
         engine_version=engine_version(),
         isa=here.numerics_isa,
-        model=_model_sha256(work),
+        model=model_sha256(work.files),
         recipe=graph.recipe,
         preprocessing=preprocessing_class(work.preprocess),
         statistic_version=STATISTIC_VERSION,
     )
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if graph.unmapped:
         names = ", ".join(graph.unmapped[:3])
         warnings = (f"{len(graph.unmapped)} activation(s) have no counterpart in the submitted model, such as {names}",)

@@ -1,8 +1,8 @@
 """What the agent hands to a task's child process beside its work: where files are and which hardware it is on."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from quantfleet_domain.jobs.work import Work
 from quantfleet_protos.v1 import task_pb2
@@ -32,10 +32,7 @@ def pack(surroundings: Surroundings, work: Work) -> bytes:
 def unpack(request: bytes) -> tuple[Surroundings, Work]:
     """Read what `pack` wrote."""
     head, _, body = request.partition(b"\n")
-    fields = {key: _value(value) for key, value in json.loads(head).items()}
+    fields: dict[str, Any] = json.loads(head)
     work: Work = decode_union(task_pb2.Work.FromString(body), Work)
-    return Surroundings(**fields), work
-
-
-def _value(value: str | Sequence[int | str]) -> object:
-    return value if isinstance(value, str) else tuple(value)
+    surroundings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return Surroundings(**surroundings), work

@@ -1,4 +1,4 @@
-"""The files of one task: inputs by digest under the names their readers expect, outputs by content. Not for fetching."""
+"""The files of one task: inputs by digest under the names readers expect, outputs by content. Not for fetching."""
 
 import hashlib
 import os

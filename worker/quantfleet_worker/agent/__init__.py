@@ -1,0 +1,1 @@
+"""The agent: dials the coordinator, holds leases, has tasks run and delivers what comes of them."""

@@ -1,0 +1,205 @@
+"""The agent's loops: register, acquire, heartbeat, renew. Not for what one task goes through (see attempt)."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+
+from quantfleet_domain.errors import Category, ErrorCode, QuantfleetError
+from quantfleet_domain.hardware.facts import DeviceFacts
+from quantfleet_protos.v1 import fleet_pb2, hardware_pb2
+from quantfleet_protos.v1.artifacts_pb2_grpc import ArtifactsStub
+from quantfleet_protos.v1.fleet_pb2_grpc import FleetStub
+from quantfleet_wire.codec import encode
+from quantfleet_wire.identity_files import (
+    Credentials,
+    load_credentials,
+    make_csr,
+    make_key,
+    renewal_due,
+    save_credentials,
+)
+from quantfleet_wire.tls import aio_channel
+from quantfleet_worker.agent.attempt import Attempt, Workshop
+from quantfleet_worker.agent.cache import Cache
+from quantfleet_worker.execution.ray_host import RayHost
+
+if TYPE_CHECKING:
+    from quantfleet_protos.v1.artifacts_pb2_grpc import ArtifactsAsyncStub
+    from quantfleet_protos.v1.fleet_pb2_grpc import FleetAsyncStub
+
+_log = logging.getLogger(__name__)
+POLL_S = 25.0
+CACHE_BYTES = 8 * 1024**3
+_FATAL = frozenset({Category.UNAUTHENTICATED, Category.REFUSED})
+_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+def slot_names(devices: Sequence[DeviceFacts]) -> list[str]:
+    """The names of Ray slots: one for each core of a device's own share."""
+    return [f"{facts.device}/{index}" for facts in devices for index in range(len(facts.slots))]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Where this node's credentials are, and the channel opened with them."""
+
+    directory: Path
+    credentials: Credentials
+    channel: grpc.aio.Channel
+    jitter: float
+
+    @staticmethod
+    def open(directory: Path) -> "Identity":
+        """Load the credentials and open a channel. Raises NO_CREDENTIALS, CREDENTIALS_INVALID."""
+        credentials = load_credentials(directory)
+        return Identity(directory, credentials, aio_channel(credentials), secrets.randbelow(1000) / 1000)
+
+
+class Agent:
+    """One run of a node. `state` holds `credentials/`, `cache/` and `work/`."""
+
+    def __init__(self, state: Path, devices: Sequence[DeviceFacts], host: RayHost) -> None:
+        self._state = state
+        self._devices = devices
+        self._identity = Identity.open(state / "credentials")
+        self._incarnation = secrets.token_hex(16)
+        self._last_reply = 0
+        self._held: dict[tuple[str, str, int], Attempt] = {}
+        self._lease_s = self._heartbeat_s = 0.0
+        cache = Cache(state / "cache", CACHE_BYTES)
+        self._workshop = Workshop(host, devices, cache, state / "work", self._incarnation)
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises the error that ends it: revoked, expired, or started elsewhere meanwhile."""
+        await self._register()
+        loops = [asyncio.create_task(loop()) for loop in (self._acquire, self._heartbeat, self._renew)]
+        try:
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for loop in done:
+                loop.result()
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await self._abandon()
+            await self._identity.channel.close()
+
+    def _fleet(self) -> "FleetAsyncStub":
+        return FleetStub(self._identity.channel)
+
+    async def _register(self) -> None:
+        request = fleet_pb2.RegisterRequest(
+            incarnation=self._incarnation,
+            devices=[encode(facts, hardware_pb2.DeviceFacts) for facts in self._devices],
+            version=version("quantfleet"),
+        )
+        for tries in range(1_000_000):
+            try:
+                response = await self._fleet().Register(request)
+                break
+            except QuantfleetError as error:
+                await self._pause(error, tries)
+        self._lease_s, self._heartbeat_s = response.lease_s, response.heartbeat_s
+        _log.info("registered as node %s", response.node)
+
+    async def _acquire(self) -> None:
+        tries = 0
+        while True:
+            asked = time.monotonic()
+            request = fleet_pb2.AcquireTasksRequest(
+                incarnation=self._incarnation, last_reply=self._last_reply, wait_s=POLL_S
+            )
+            try:
+                response = await self._fleet().AcquireTasks(request, timeout=POLL_S + self._lease_s)
+            except QuantfleetError as error:
+                tries += 1
+                await self._pause(error, tries)
+                continue
+            tries = 0
+            # Both before anything is awaited: a heartbeat that names this reply must also list its tasks.
+            self._last_reply = response.reply
+            for leased in response.tasks:
+                key = (leased.job_id, leased.task_id, leased.epoch)
+                attempt = Attempt(leased, self._workshop, self._stubs)
+                attempt.deadline = max(asked, time.monotonic() - POLL_S) + self._lease_s
+                self._held[key] = attempt
+                attempt.start(partial(self._held.pop, key, None))
+
+    def _stubs(self) -> "tuple[FleetAsyncStub, ArtifactsAsyncStub]":
+        return self._fleet(), ArtifactsStub(self._identity.channel)
+
+    async def _heartbeat(self) -> None:
+        tries = 0
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            self._kill_overdue()
+            held = dict(self._held)
+            for attempt in held.values():
+                await attempt.observe()
+            sent = time.monotonic()
+            request = fleet_pb2.HeartbeatRequest(
+                incarnation=self._incarnation,
+                last_reply=self._last_reply,
+                held=[attempt.held() for attempt in held.values()],
+            )
+            try:
+                response = await self._fleet().Heartbeat(request, timeout=self._heartbeat_s * 2)
+            except QuantfleetError as error:
+                tries += 1
+                await self._pause(error, 0)
+                continue
+            tries = 0
+            stopped = {(task.job_id, task.task_id, task.epoch) for task in response.stop}
+            for key, attempt in held.items():
+                if key in stopped:
+                    attempt.stop("the coordinator has taken it back")
+                else:
+                    attempt.deadline = sent + self._lease_s
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for attempt in self._held.values():
+            if attempt.deadline < now:
+                attempt.stop("its lease has run out")
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            known = self._identity
+            if not renewal_due(known.credentials.certificate_pem, time.time(), known.jitter):
+                continue
+            key = make_key()
+            try:
+                response = await self._fleet().Renew(fleet_pb2.RenewRequest(csr=make_csr(key, "node")))
+            except QuantfleetError as error:
+                await self._pause(error, 3)
+                continue
+            fresh = Credentials(known.credentials.address, response.trust_bundle, response.certificate, key)
+            await asyncio.to_thread(save_credentials, known.directory, fresh)
+            self._identity = Identity.open(known.directory)
+            _log.info("the certificate was renewed")
+            # Calls in flight end on the old channel; new ones take the new one.
+            await known.channel.close(grace=POLL_S)
+
+    async def _pause(self, error: QuantfleetError, tries: int) -> None:
+        """Wait before trying again; raise what trying again cannot mend."""
+        if error.category in _FATAL or error.code is ErrorCode.INCARNATION_STALE:
+            raise error
+        if tries in (0, 1):
+            _log.warning("%s", error)
+        await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
+
+    async def _abandon(self) -> None:
+        """Give everything back, so that others need not wait for the leases to run out."""
+        attempts = list(self._held.values())
+        for attempt in attempts:
+            attempt.stop("the worker is stopping")
+        await asyncio.gather(*(attempt.give_back("the worker was stopped") for attempt in attempts))
