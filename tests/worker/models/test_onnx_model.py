@@ -125,8 +125,10 @@ def test_an_open_axis_needs_a_shape_and_the_error_says_what_to_write(tmp_path: P
     assert error.code is ErrorCode.SHAPE_MISSING
     assert "input image: the extent of axis 2 (height)" in error.what
     assert "input_shapes: {image: [1, 3, 224, 32]}" in error.todo
-    _, graph = inspect(path, {"image": (1, 3, 40, 32)})
+    reference, graph = inspect(path, {"image": (1, 3, 40, 32)})
     assert graph.inputs[0].shape == (1, 3, 40, 32)
+    session = ort.InferenceSession(reference, providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == ["batch", 3, 40, 32]
 
 
 @pytest.mark.parametrize(
@@ -213,3 +215,23 @@ def test_the_level_of_this_machine_is_an_architecture_and_its_widest_unit() -> N
     architecture, level = isa_level().split("/")
     assert architecture in ("x86-64", "aarch64")
     assert level
+
+
+def test_the_job_may_choose_another_resolution_than_the_model_states(tmp_path: Path) -> None:
+    net = NetworkBuilder()
+    model = net.model(net.node("GlobalAveragePool", [net.convolution("image", "conv", 3, 4)], "out"), ("N", 3, 8, 8))
+    reference, graph = inspect(saved(model, tmp_path), {"image": (1, 3, 12, 16)})
+    assert graph.inputs[0].shape == (1, 3, 12, 16)
+    assert outputs(reference, np.zeros((1, 3, 12, 16), np.float32)).shape == (1, 4, 1, 1)
+
+
+def test_a_model_that_the_reference_engine_cannot_load_is_found_out_at_once(tmp_path: Path) -> None:
+    net = NetworkBuilder()
+    flat = net.node("Reshape", [net.convolution("image", "conv", 3, 4), net.constant("to", np.array([0, 64]))], "flat")
+    weight = net.constant("fc", np.ones((64, 5), np.float32))
+    model = net.model(net.node("MatMul", [flat, weight], "out"), ("N", 3, 4, 4))
+    model.graph.initializer[-1].dims[0] = 32
+    model.graph.initializer[-1].dims[1] = 10
+    error = refusal(saved(model, tmp_path))
+    assert error.code is ErrorCode.MODEL_UNSUPPORTED
+    assert "reference engine" in error.what

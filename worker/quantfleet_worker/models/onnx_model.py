@@ -53,7 +53,9 @@ def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[by
         unmapped=(),
         recipe=recipe(activations),
     )
-    return model.SerializeToString(deterministic=True), graph
+    reference = model.SerializeToString(deterministic=True)
+    _try_to_load(reference, path)
+    return reference, graph
 
 
 def recipe(activations: tuple[str, ...]) -> str:
@@ -99,6 +101,23 @@ def _with_types(model: ModelProto, path: Path) -> ModelProto:
             ErrorCode.MODEL_UNREADABLE, f"model {path}: {str(error).splitlines()[0]}", "export the model again"
         ) from error
     return inferred
+
+
+def _try_to_load(reference: bytes, path: Path) -> None:
+    """Find out now, and not in every calibration task, what the ONNX checker lets pass and the engine does not."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4  # what is wrong is raised
+    try:
+        ort.InferenceSession(reference, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        raise QuantfleetError(
+            ErrorCode.MODEL_UNSUPPORTED,
+            f"onnxruntime, the reference engine, cannot load model {path}: {str(error).splitlines()[0]}",
+            "check the model, and the input_shapes of the job where it gives some",
+        ) from error
 
 
 def _absmax(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]], axis: int) -> tuple[float, ...]:

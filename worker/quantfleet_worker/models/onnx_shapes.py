@@ -16,7 +16,8 @@ _EXAMPLE_EXTENT = 224
 def settle_inputs(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[InputTensor, ...]:
     """Write `input_shapes` (by input, batch axis first) into the model and return its inputs, with a batch of 1.
 
-    A free batch axis stays free under one name for all inputs; a fixed one stays fixed. Raises QuantfleetError:
+    A free batch axis stays free under one name for all inputs; a fixed one stays fixed. A given shape takes precedence
+    over the model's own beyond the channels. Raises QuantfleetError:
     SHAPE_MISSING where an axis other than the batch has no extent, JOB_INVALID where a given shape does not fit.
     """
     constants = {item.name for item in model.graph.initializer}
@@ -31,7 +32,7 @@ def settle_inputs(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]]
             f"input_shapes.{unknown[0]}: the model has no such input",
             f"its inputs are: {names}",
         )
-    return tuple(_settle(item, input_shapes.get(item.name)) for item in inputs)
+    return tuple(_settle(item, input_shapes.get(item.name)) for item in model.graph.input)
 
 
 def _settle(item: ValueInfoProto, given: tuple[int, ...] | None) -> InputTensor:
@@ -62,7 +63,8 @@ def _settle(item: ValueInfoProto, given: tuple[int, ...] | None) -> InputTensor:
                 f"input {name}: the extent of axis {axis} ({symbol}) is not in the model",
                 f"write it in the job, for example input_shapes: {{{name}: {example}}}",
             )
-        if asked < 1 or (known is not None and asked != known):
+        # A converted model may state one resolution and run at any; its channels are what its weights say.
+        if asked < 1 or (axis == 1 and known is not None and asked != known):
             raise _misfit(name, f"says {asked} for axis {axis}, where the model has {known or 'a free axis'}")
         dimension.Clear()
         dimension.dim_value = asked
