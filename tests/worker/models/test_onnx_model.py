@@ -128,7 +128,7 @@ def test_an_open_axis_needs_a_shape_and_the_error_says_what_to_write(tmp_path: P
     reference, graph = inspect(path, {"image": (1, 3, 40, 32)})
     assert graph.inputs[0].shape == (1, 3, 40, 32)
     session = ort.InferenceSession(reference, providers=["CPUExecutionProvider"])
-    assert session.get_inputs()[0].shape == ["batch", 3, 40, 32]
+    assert session.get_inputs()[0].shape == ["N", 3, 40, 32]
 
 
 @pytest.mark.parametrize(

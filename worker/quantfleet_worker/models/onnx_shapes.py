@@ -16,7 +16,7 @@ _EXAMPLE_EXTENT = 224
 def settle_inputs(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[InputTensor, ...]:
     """Write `input_shapes` (by input, batch axis first) into the model and return its inputs, with a batch of 1.
 
-    A free batch axis stays free under one name for all inputs; a fixed one stays fixed. A given shape takes precedence
+    A free batch axis stays free, a fixed one fixed. A given shape takes precedence
     over the model's own beyond the channels. Raises QuantfleetError:
     SHAPE_MISSING where an axis other than the batch has no extent, JOB_INVALID where a given shape does not fit.
     """
@@ -51,8 +51,9 @@ def _settle(item: ValueInfoProto, given: tuple[int, ...] | None) -> InputTensor:
         known = dimension.dim_value if dimension.HasField("dim_value") and dimension.dim_value > 0 else None
         if axis == 0:
             if known is None:
+                symbol = dimension.dim_param or _BATCH  # its own name ties it to the model's outputs
                 dimension.Clear()
-                dimension.dim_param = _BATCH
+                dimension.dim_param = symbol
             continue
         asked = given[axis] if given is not None else known
         if asked is None:
