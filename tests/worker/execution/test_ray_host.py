@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # it ships no types
+import psutil
 import pytest
 
 from quantfleet_domain.errors import ErrorCode
@@ -48,6 +48,7 @@ def test_two_slots_run_at_once_each_on_its_own_cores(host: RayHost, spec_of: Spe
     seen = [json.loads(outcome.payload) for outcome in outcomes if isinstance(outcome, Result)]
     assert [one["threads"] for one in seen] == [[[cores[0]]], [[cores[-1]]]]
     assert [one["environment"]["OMP_NUM_THREADS"] for one in seen] == ["1", "2"]
+    assert [one["niceness"] for one in seen] == [os.nice(0)] * 2
     assert not [name for one in seen for name in one["environment"] if name.startswith("RAY_")]
 
 
@@ -122,15 +123,21 @@ def test_a_killed_actor_takes_its_child_and_grandchild_along_and_is_replaced(
     asyncio.run(kill())
 
 
-def test_everything_listens_on_loopback_only_and_no_token_is_written(host: RayHost) -> None:
-    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    addresses = {
+def listens_at(process: psutil.Process) -> set[str]:
+    """The addresses that a process and its descendants accept connections on."""
+    return {
         connection.laddr.ip
-        for process in family
-        for connection in process.net_connections("inet")
+        for member in (process, *process.children(recursive=True))
+        for connection in member.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+def test_everything_listens_on_loopback_only_and_no_token_is_written(host: RayHost) -> None:
+    assert set() < listens_at(psutil.Process()) <= LOOPBACK
     assert not (Path.home() / ".ray" / "auth_token").exists()
 
 
@@ -140,6 +147,7 @@ def test_a_second_host_runs_beside_the_first_and_vanishes_when_it_is_killed(
     program = textwrap.dedent(
         f"""
         import asyncio
+        import ray  # before the host has set Ray's environment
         from quantfleet_worker.execution.ray_host import RayHost
         from quantfleet_worker.execution.spec import RunSpec
 
@@ -162,6 +170,7 @@ def test_a_second_host_runs_beside_the_first_and_vanishes_when_it_is_killed(
         family = {process.pid: process.name() for process in psutil.Process(other.pid).children(recursive=True)}
         assert {int(child), int(grandchild)} < set(family)
         assert {"gcs_server", "raylet"} < set(family.values())
+        assert set() < listens_at(psutil.Process(other.pid)) <= LOOPBACK
         other.kill()
     assert all(gone(pid) for pid in family), family
     assert not Path(directory).exists()

@@ -32,6 +32,7 @@ _ENVIRONMENT = {
     # Ray takes the address of the first network card unless told that clusters are off; then it keeps to loopback.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # a worker's child inherits it, and 15 is Ray's choice
     "RAY_enable_metrics_collection": "0",
     "RAY_event_stats": "0",
 }
@@ -127,8 +128,13 @@ class RayHost:
         # Ray reads the token once per process, so a second start in this process keeps the first one's.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         import ray
+        from ray._private import ray_constants
+        from ray._raylet import Config  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue] - compiled, without stubs
         from ray.exceptions import RayError
 
+        # Where somebody has imported Ray before, it has read the environment as it was then.
+        Config.initialize("")
+        ray_constants.ENABLE_RAY_CLUSTER = False
         sweep_dead_hosts(_PARENT)
         self._directory = HostDirectory(_PARENT)
         devices = [slot.rpartition("/")[0] for slot in self._slots]

@@ -54,16 +54,16 @@ class HostDirectory:
 def sweep_dead_hosts(parent: Path) -> None:
     """Kill the processes and remove the directories of hosts that ended without removing them."""
     for lock in parent.glob(f"{_PREFIX}*/{_LOCK}"):
-        _sweep(lock.parent)
+        _sweep(lock.parent, fcntl.LOCK_NB)
 
 
-def _sweep(directory: Path) -> None:
+def _sweep(directory: Path, unless_held: int) -> None:
     try:
         descriptor = os.open(directory / _LOCK, os.O_RDWR)
     except OSError:  # another user's, or removed already
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | unless_held)
         kill_marked(str(directory))
         shutil.rmtree(directory, ignore_errors=True)
     except BlockingIOError:  # alive
@@ -125,4 +125,5 @@ def _holds(process: Path, prefix: str) -> bool:
 
 if __name__ == "__main__":
     sys.stdin.buffer.read()
-    _sweep(Path(sys.argv[1]))
+    # The kernel closes the files of an ending process one by one, so the lock may still be held for a moment.
+    _sweep(Path(sys.argv[1]), 0)
