@@ -16,9 +16,9 @@ _EXAMPLE_EXTENT = 224
 def settle_inputs(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[InputTensor, ...]:
     """Write `input_shapes` (by input, batch axis first) into the model and return its inputs, with a batch of 1.
 
-    A free batch axis stays free, a fixed one fixed. A given shape takes precedence
-    over the model's own beyond the channels. Raises QuantfleetError:
-    SHAPE_MISSING where an axis other than the batch has no extent, JOB_INVALID where a given shape does not fit.
+    A free batch axis stays free, a fixed one fixed. A given shape takes precedence over the model's own beyond the
+    channels. Raises QuantfleetError: SHAPE_MISSING where an axis other than the batch has no extent, JOB_INVALID where
+    a given shape does not fit.
     """
     constants = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in constants]
