@@ -80,7 +80,8 @@ class Ledger:
             if not isinstance(effect, TaskChanged):
                 continue
             self.leases.end(job, effect.after.id)
-            if isinstance(event, Leased) and effect.after.state is TaskState.LEASED:
+            # What the coordinator does itself has no device, and no lease that could run out.
+            if isinstance(event, Leased) and effect.after.state is TaskState.LEASED and effect.after.device:
                 self.leases.begin(
                     job, effect.after, self.nodes.get(effect.after.node).replies, entry.readable(event.task)
                 )
