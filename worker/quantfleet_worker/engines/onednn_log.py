@@ -43,20 +43,26 @@ def capture() -> Iterator[list[str]]:
         lines.extend(log.read().decode(errors="replace").splitlines())
 
 
-def count(lines: Sequence[str], quantizable: int) -> NodeCounts:
+Nodes = Sequence[tuple[str, str]]
+"""Operators of a program: (output, type)."""
+
+
+def count(lines: Sequence[str], quantized: Nodes, in_float: Nodes) -> NodeCounts:
     """Count the convolutions and matrix products of one run whose source is u8 or s8.
 
-    `quantizable` is how many the quantizer meant to run in INT8; where fewer did, the float ones are the fallbacks.
+    `quantized` are those that the program has int8 weights for, `in_float` the others with constant weights. Where
+    fewer ran in INT8 than are quantized, the fallbacks name oneDNN's problems that ran in float: its log knows no
+    operators.
     """
-    executed = [
-        fields for line in lines if (fields := line.split(","))[2:4] == ["primitive", "exec"] and len(fields) > 11
-    ]
+    records = [line.split(",") for line in lines]
+    executed = [fields for fields in records if fields[2:4] == ["primitive", "exec"] and len(fields) > 11]
     products = [fields for fields in executed if fields[5] in KINDS]
-    in_float = [fields for fields in products if not INT8_SOURCE.search(fields[8])]
-    int8 = min(len(products) - len(in_float), quantizable)
-    missing = quantizable - int8
-    fallbacks = [f"{fields[11]} ({fields[5]}): ran as {fields[6]} in float" for fields in in_float][:missing]
-    fallbacks += ["an operator of the program (convolution or product): did not run in oneDNN"] * (
-        missing - len(fallbacks)
-    )
-    return NodeCounts(int8, quantizable, tuple(fallbacks))
+    floats = [fields for fields in products if not INT8_SOURCE.search(fields[8])]
+    if not quantized:
+        return NodeCounts(0, len(in_float), ())
+    int8 = min(len(products) - len(floats), len(quantized))
+    missing = len(quantized) - int8
+    fallbacks = [f"{fields[11]} ({fields[5]}): oneDNN ran it as {fields[6]} in float" for fields in floats][:missing]
+    fallbacks += ["an operator of the program: it did not run in oneDNN"] * (missing - len(fallbacks))
+    fallbacks += [f"{name} ({kind}): the quantizer left its weight in float" for name, kind in in_float]
+    return NodeCounts(int8, len(quantized) + len(in_float), tuple(fallbacks))

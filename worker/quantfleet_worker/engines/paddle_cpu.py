@@ -80,7 +80,8 @@ class PaddleSession(Session):
         if options.precision == "int8":
             # The names are those after fusion. Products would make S8 of the logits, so they stay out where there is a
             # convolution: see the quantizer, which leaves their weights in float then.
-            products = PRODUCT_TYPES if PRODUCT_TYPES & signature.quantized.keys() else frozenset[str]()
+            kinds = {kind for _, kind in signature.quantized}
+            products = PRODUCT_TYPES if PRODUCT_TYPES & kinds else frozenset[str]()
             config.enable_mkldnn_int8({*CONVOLUTION_TYPES, *PASSING_TYPES, *products})
         try:
             self._predictor = inference.create_predictor(config)
@@ -106,15 +107,17 @@ class PaddleSession(Session):
         return self._inputs
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
-        """See Session. Raises QuantfleetError(ENGINE_FAILED) where an input lacks or has another dtype or rank."""
+        """See Session. Raises QuantfleetError(ENGINE_FAILED) for other inputs than the model's, or other shapes."""
+        if feeds.keys() != self._inputs.keys():
+            raise _misfit(f"inputs are {', '.join(self._inputs)}; given are {', '.join(feeds) or 'none'}")
         for name, (shape, dtype) in self._inputs.items():
-            found = feeds.get(name)
-            if found is None or found.dtype != dtype or found.ndim != len(shape):
-                given = "nothing" if found is None else f"{found.dtype} {found.shape}"
-                raise QuantfleetError(
-                    ErrorCode.ENGINE_FAILED,
-                    f"input {name} takes {dtype} of shape {shape}, and got {given}",
-                    "check the preprocessing against the model's inputs",
+            given = feeds[name]
+            fits = given.ndim == len(shape) and all(
+                wanted in (None, extent) for wanted, extent in zip(shape, given.shape, strict=True)
+            )
+            if not fits or given.dtype != dtype:
+                raise _misfit(
+                    f"input {name} is {dtype} {list(shape)} (None: any); given is {given.dtype} {list(given.shape)}"
                 )
         self._bound = [(handle, feeds[name]) for name, handle in self._input_handles.items()]
 
@@ -137,13 +140,12 @@ class PaddleSession(Session):
         return dict(zip(self._output_names, self._results, strict=True))
 
     def settings_in_effect(self) -> dict[str, str]:
-        """What Paddle reports of threads and oneDNN, and what OpenMP and oneDNN themselves report."""
+        """What Paddle's configuration reports of threads and oneDNN, and the ISA that oneDNN reports."""
         config = self._config
         onednn = ctypes.CDLL("libdnnl.so.3")
         onednn.dnnl_cpu_isa2str.restype = ctypes.c_char_p
         return {
             "threads": str(config.cpu_math_library_num_threads()),
-            "openmp_threads": str(ctypes.CDLL("libiomp5.so").omp_get_max_threads()),
             "onednn": str(config.mkldnn_enabled()).lower(),
             "onednn_int8": str(config.mkldnn_int8_enabled()).lower(),
             "onednn_isa": onednn.dnnl_cpu_isa2str(onednn.dnnl_get_effective_cpu_isa()).decode(),
@@ -160,7 +162,11 @@ class PaddleSession(Session):
         self.run_bound()  # the first run also prepares weights
         with capture() as lines:
             self.run_bound()
-        return count(lines, sum(self._signature.quantized.values()))
+        return count(lines, self._signature.quantized, self._signature.in_float)
+
+
+def _misfit(problem: str) -> QuantfleetError:
+    return QuantfleetError(ErrorCode.ENGINE_FAILED, problem, "give arrays of the model's shapes and dtypes")
 
 
 def _said(error: Exception) -> str:

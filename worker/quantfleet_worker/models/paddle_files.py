@@ -98,11 +98,13 @@ def check(files: PaddleFiles) -> None:
 class Signature:
     """What a program file says: inputs by name (shape with None for a dynamic dimension, dtype), and its quantization.
 
-    `quantized` counts, per operator type, the convolutions and matrix products whose weight is stored as int8.
+    `quantized` and `in_float` are the convolutions and matrix products with an int8 and with a float weight, each as
+    (output, operator type).
     """
 
     inputs: dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]]
-    quantized: dict[str, int]
+    quantized: tuple[tuple[str, str], ...]
+    in_float: tuple[tuple[str, str], ...]
 
 
 def read_signature(files: PaddleFiles) -> Signature:
@@ -115,34 +117,40 @@ def read_signature(files: PaddleFiles) -> Signature:
             block = paddle.static.deserialize_program(files.program.read_bytes()).global_block()
     except Exception as error:  # Paddle raises whatever its C++ reader meets: there is no common class
         raise unreadable(files.directory, error) from error
-    inputs, quantized, weights = {}, dict.fromkeys((*CONVOLUTIONS, *PRODUCTS), 0), set()
+    inputs: dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]] = {}
+    quantized, in_float, weights = [], [], set()
     for operator in block.ops:
         if operator.type == "feed":
             variable = block.var(operator.output("Out")[0])
             inputs[variable.name] = (_shape(variable.shape), np.dtype(_dtype_name(variable.dtype)))
         elif operator.type == "dequantize_linear" and block.var(operator.input("X")[0]).persistable:
             weights.update(operator.output("Y"))
-        elif operator.type in quantized and weights.intersection(operator.input_arg_names):
-            quantized[operator.type] += 1
-    return Signature(inputs, {kind: count for kind, count in quantized.items() if count})
+        elif operator.type in (*CONVOLUTIONS, *PRODUCTS):
+            node = (operator.output_arg_names[0], operator.type)
+            if weights.intersection(operator.input_arg_names):
+                quantized.append(node)
+            elif any(block.var(name).persistable for name in operator.input_arg_names):
+                in_float.append(node)
+    return Signature(inputs, tuple(quantized), tuple(in_float))
 
 
 def _pir_signature(program: Path) -> Signature:
     paddle = load_paddle()
+    inputs: dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]] = {}
+    in_float, parameters = [], set()
     with paddle.pir_utils.IrGuard():
         loaded = paddle.static.Program()
         paddle.base.core.deserialize_pir_program(str(program), loaded)
-        operators = [operator for operator in loaded.global_block().ops if operator.name() == "pd_op.data"]
-        return Signature(
-            {
-                operator.attrs()["name"]: (
-                    _shape(operator.attrs()["shape"]),
-                    np.dtype(_dtype_name(operator.result(0).dtype)),
-                )
-                for operator in operators
-            },
-            {},
-        )
+        for index, operator in enumerate(loaded.global_block().ops):
+            name, attributes = operator.name().removeprefix("pd_op."), operator.attrs()
+            if name == "builtin.parameter":
+                parameters.add(operator.result(0).id)
+            elif name == "data":
+                dtype = np.dtype(_dtype_name(operator.result(0).dtype))
+                inputs[attributes["name"]] = (_shape(attributes["shape"]), dtype)
+            elif name in (*CONVOLUTIONS, "matmul") and parameters & {value.id for value in operator.operands_source()}:
+                in_float.append((f"{name}_{index}", name))
+    return Signature(inputs, (), tuple(in_float))
 
 
 def _shape(dimensions: list[int]) -> tuple[int | None, ...]:

@@ -11,9 +11,9 @@ from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models import onnx_model
 from quantfleet_worker.models.paddle_files import PaddleFiles, check, find_files
-from quantfleet_worker.models.paddle_names import map_names
+from quantfleet_worker.models.paddle_names import map_names, random_feeds
 from quantfleet_worker.models.paddle_normalize import normalize
-from quantfleet_worker.models.paddle_pir import load_program
+from quantfleet_worker.models.paddle_pir import load_program, prove
 from quantfleet_worker.models.paddle_program import PaddleProgram
 
 OPSET = 17
@@ -53,10 +53,10 @@ def _unconvertible(files: PaddleFiles, said: str) -> QuantfleetError:
 def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[bytes, CalibrationGraph]:
     """The reference graph (ONNX bytes) of the Paddle model in directory `path`, and what calibration knows of it.
 
-    A `.pdmodel` program is normalised first (`normalize`: batch normalisation folded, biases attached)
-    and converted then, so that the weights of the reference graph are those that the Paddle quantizer quantizes. A PIR
-    program is converted as it is, and its old-format form, which the quantizer needs, is compared with that. A model
-    that converts but has no such form can be calibrated; all its activations are `unmapped`.
+    The program is normalised first (`normalize`: batch normalisation folded, biases attached), a PIR program after it
+    was rewritten in the old format, and converted then, so that the weights of the reference graph are those that the
+    Paddle quantizer quantizes. A model that has no such form but converts as it is can be calibrated for other
+    runtimes: all its activations are `unmapped`.
 
     Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE, MODEL_UNSUPPORTED, SHAPE_MISSING or JOB_INVALID.
     """
@@ -64,11 +64,14 @@ def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[by
     program = _normalized(files)
     with tempfile.TemporaryDirectory(prefix="quantfleet-paddle-") as folder:
         scratch = Path(folder)
-        if program is not None and not files.pir:
+        source = files
+        if program is not None:
+            source = PaddleFiles(scratch, files.stem, pir=False)
             program.save(scratch, files.stem)
-            files = PaddleFiles(scratch, files.stem, pir=False)
-        to_onnx(files, scratch / "reference.onnx")
+        to_onnx(source, scratch / "reference.onnx")
         reference, graph = onnx_model.inspect(scratch / "reference.onnx", input_shapes)
+    if program is not None and files.pir:
+        prove(files, program, random_feeds(graph.inputs, seed=0))
     return reference, map_names(reference, graph, program)
 
 

@@ -15,11 +15,9 @@ from onnx import numpy_helper
 
 from quantfleet_domain.calibration.graph import CalibrationGraph, InputTensor
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_worker.models.paddle_program import Array, PaddleProgram, load_paddle
+from quantfleet_worker.models.paddle_program import Array, PaddleProgram, load_paddle, same_values
 
 RUNS = 2
-TOLERANCE = 1e-4
-"""Largest difference of two float32 computations of one tensor, in parts of its largest magnitude."""
 
 
 def map_names(reference: bytes, graph: CalibrationGraph, program: PaddleProgram | None) -> CalibrationGraph:
@@ -37,7 +35,7 @@ def map_names(reference: bytes, graph: CalibrationGraph, program: PaddleProgram 
     natives: list[dict[str, Array]] = []
     variables = activation_variables(program)
     for run in range(RUNS):
-        feeds = {tensor.name: _random_input(tensor, np.random.default_rng(run)) for tensor in graph.inputs}
+        feeds = random_feeds(graph.inputs, run)
         references.append(_run_reference(reference, graph, feeds))
         natives.append({**program.run(feeds, variables), **feeds})
     _check_outputs(graph.outputs, references, program.fetches, natives)
@@ -64,11 +62,15 @@ def activation_variables(program: PaddleProgram) -> list[str]:
     return [name for name in names if block.var(name).dtype == float32]
 
 
-def _random_input(tensor: InputTensor, random: np.random.Generator) -> Array:
-    dtype = np.dtype(tensor.dtype)
-    if dtype.kind == "f":
-        return random.standard_normal(tensor.shape).astype(dtype)
-    return random.integers(0, 2, tensor.shape).astype(dtype)
+def random_feeds(inputs: Sequence[InputTensor], seed: int) -> dict[str, Array]:
+    """An array for every input: standard normal floats, or integers 0 and 1."""
+    random = np.random.default_rng(seed)
+    return {
+        tensor.name: random.standard_normal(tensor.shape).astype(tensor.dtype)
+        if np.dtype(tensor.dtype).kind == "f"
+        else random.integers(0, 2, tensor.shape).astype(tensor.dtype)
+        for tensor in inputs
+    }
 
 
 def _run_reference(reference: bytes, graph: CalibrationGraph, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -94,7 +96,7 @@ def _check_outputs(
 ) -> None:
     for reference, native in zip(references, natives, strict=True):
         for output, fetch in zip(outputs, fetches, strict=True):
-            if reference[output].shape != native[fetch].shape or not _same(reference[output], native[fetch]):
+            if reference[output].shape != native[fetch].shape or not same_values(reference[output], native[fetch]):
                 raise QuantfleetError(
                     ErrorCode.MODEL_UNSUPPORTED,
                     f"the Paddle model's output {fetch} and its ONNX form's {output} differ on the same input",
@@ -117,9 +119,7 @@ def _match(
         equal = [
             candidate
             for candidate in shapes.get(references[0][name].shape, [])
-            if all(
-                _same(reference[name], native[candidate]) for reference, native in zip(references, natives, strict=True)
-            )
+            if all(same_values(references[run][name], natives[run][candidate]) for run in range(RUNS))
         ]
         if not equal:
             continue
@@ -127,11 +127,6 @@ def _match(
         names[name] = name if name in equal else free[0]
         taken.add(names[name])
     return names
-
-
-def _same(first: Array, second: Array) -> bool:
-    peak = float(np.max(np.abs(first), initial=0.0))
-    return bool(np.max(np.abs(first - second), initial=0.0) <= TOLERANCE * peak)
 
 
 def _match_weights(reference: bytes, wanted: Sequence[str], program: PaddleProgram) -> dict[str, str]:
@@ -149,7 +144,7 @@ def _match_weights(reference: bytes, wanted: Sequence[str], program: PaddleProgr
         equal = [
             candidate
             for candidate, parameter in parameters.items()
-            if parameter.shape == value.shape and _same(value, parameter)
+            if parameter.shape == value.shape and same_values(value, parameter)
         ]
         if equal:
             weights[name] = name if name in equal else equal[0]

@@ -1,7 +1,7 @@
 """A PIR program (`.json`, Paddle 3's default export) rewritten as an old-format program. Not for training programs.
 
 Paddle's INT8 passes know the old format only, and Paddle translates the other way only. The operators here are those of
-convolutional inference models; whether the rewriting is right is not taken on trust: `paddle_names` compares values.
+convolutional inference models; whether the rewriting is right is not taken on trust: `prove` compares outputs.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,14 @@ import numpy as np
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.paddle_files import PaddleFiles
-from quantfleet_worker.models.paddle_program import PaddleProgram, load_paddle, old_programs, unreadable
+from quantfleet_worker.models.paddle_program import (
+    Array,
+    PaddleProgram,
+    load_paddle,
+    old_programs,
+    same_values,
+    unreadable,
+)
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,26 @@ class _PirOperator:
             tuple(tuple(value.shape) for value in tensors),
             tuple(value.dtype for value in tensors),
         )
+
+
+def prove(files: PaddleFiles, program: PaddleProgram, feeds: Mapping[str, Array]) -> None:
+    """Compare a rewritten (and normalised) program with the PIR program itself on one batch.
+
+    Raises QuantfleetError(MODEL_UNSUPPORTED) where their outputs differ.
+    """
+    paddle = load_paddle()
+    with paddle.pir_utils.IrGuard(), paddle.static.scope_guard(paddle.static.Scope()):
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        source, _, fetches = paddle.static.load_inference_model(str(files.directory / files.stem), executor)
+        expected = executor.run(source, feed=dict(feeds), fetch_list=fetches)
+    found = program.run(feeds, program.fetches)
+    for name, values in zip(program.fetches, expected, strict=True):
+        if values.shape != found[name].shape or not same_values(values, found[name]):
+            raise QuantfleetError(
+                ErrorCode.MODEL_UNSUPPORTED,
+                f"{files.program} and its old-format form give different outputs {name}",
+                "export the model with FLAGS_enable_pir_api=0",
+            )
 
 
 def _identity(value: Any) -> str:

@@ -1,10 +1,11 @@
 """A Paddle inference program of the old format (`.pdmodel`) that can be rewritten, run and saved. Not for timing."""
 
+import heapq
 import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ Array = NDArray[Any]
 
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
 PRODUCTS = ("matmul_v2", "matmul", "mul")
+TOLERANCE = 1e-4
+"""Largest difference of two float32 computations of one tensor, in parts of its largest magnitude."""
 
 
 def load_paddle() -> Any:
@@ -30,6 +33,12 @@ def load_paddle() -> Any:
         raise QuantfleetError(
             ErrorCode.ENGINE_MISSING, f"paddlepaddle cannot be imported: {error}", "pip install 'quantfleet[paddle]'"
         ) from error
+
+
+def same_values(first: Array, second: Array) -> bool:
+    """Whether two arrays of one shape are computations of one tensor, within `TOLERANCE`."""
+    peak = float(np.max(np.abs(first), initial=0.0))
+    return bool(np.max(np.abs(first - second), initial=0.0) <= TOLERANCE * peak)
 
 
 @contextmanager
@@ -99,6 +108,35 @@ class PaddleProgram:
         index: int = block.ops.index(operator)
         block._remove_op(index)
         return index
+
+    def in_canonical_order(self) -> "PaddleProgram":
+        """The program with its operators in the one topological order that takes the least output name first.
+
+        Paddle's graph passes order what may run in either order by memory addresses.
+        """
+        producers, operators = self.producers(), self.operators
+        waiting = {
+            index: {
+                id(producers[name])
+                for name in operator.input_arg_names
+                if name in producers and producers[name] is not operator and not self.is_parameter(name)
+            }
+            for index, operator in enumerate(operators)
+        }
+        ready = [(operators[index].output_arg_names, index) for index, needed in waiting.items() if not needed]
+        heapq.heapify(ready)
+        desc = self.program.global_block().desc
+        while ready:
+            _, done = heapq.heappop(ready)
+            desc.append_op().copy_from(operators[done].desc)
+            for index, needed in waiting.items():
+                if id(operators[done]) in needed:
+                    needed.remove(id(operators[done]))
+                    if not needed:
+                        heapq.heappush(ready, (operators[index].output_arg_names, index))
+        desc._remove_op(0, len(operators))
+        parse = load_paddle().base.framework.Program.parse_from_string
+        return replace(self, program=parse(self.program.desc.serialize_to_string()))
 
     def run(self, feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
         """Run the program on one batch and fetch the named variables."""

@@ -129,7 +129,7 @@ def _insert(
             quantizable_op_type=[*kinds, *observers],
             calibration_range_dict=dict(ranges),
         ).apply(graph)
-        return replace(program, program=graph.to_program())
+        return replace(program, program=graph.to_program()).in_canonical_order()
 
 
 def _operands(operator: Any) -> tuple[str, str]:
