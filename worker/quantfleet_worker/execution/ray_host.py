@@ -182,7 +182,7 @@ class RayHost:
 def _servers_only() -> Iterator[None]:
     """Have `ray.init` start its two servers, and not the API server, the autoscaler and the log shipper beside them.
 
-    It starts those three even without a dashboard and waits for the first: half of its time, 250 MB, and idle wake-ups
+    It starts those three even without a dashboard and waits for the first: much of its time, 250 MB, and idle wake-ups
     that a benchmark would feel. No option turns them off. A Ray that names them otherwise starts them as it likes.
     """
     from ray._private.node import Node
