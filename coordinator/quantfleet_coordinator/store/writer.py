@@ -49,7 +49,7 @@ class Writer:
             raise QuantfleetError(ErrorCode.STORE_FAILED, "the coordinator is stopping", "try again when it is back")
         submission = _Submission(tuple(puts), tuple(deletes), self._loop.create_future())
         self._queue.put(submission)
-        await asyncio.shield(submission.durable)
+        await submission.durable
 
     async def close(self) -> None:
         """Refuse new submissions, commit those that are queued, and end the thread; the store stays open."""
