@@ -38,7 +38,8 @@ class Dispatcher:
 
     async def acquire(self, node: str, request: fleet_pb2.AcquireTasksRequest) -> fleet_pb2.AcquireTasksResponse:
         """Wait up to `wait_s` for tasks that fit the node's free devices, lease them, and hand them out."""
-        deadline = time.monotonic() + min(request.wait_s, LONGEST_POLL_S)
+        arrived = time.monotonic()
+        deadline = arrived + min(request.wait_s, LONGEST_POLL_S)
         heard = self._ledger.nodes.heard(node, request.incarnation)
         await self._settle(node, request.last_reply, None)
         heard.replies = max(heard.replies, request.last_reply)
@@ -51,7 +52,7 @@ class Dispatcher:
             # The wait ends early at times, so that a polling node stays live whatever the lease term is.
             await self._ledger.changes.wait(min(remaining, self._ledger.leases.term_s / 3))
         heard.replies += 1
-        response = fleet_pb2.AcquireTasksResponse(reply=heard.replies)
+        response = fleet_pb2.AcquireTasksResponse(reply=heard.replies, waited_s=time.monotonic() - arrived)
         records: list[Record] = []
         for candidate, device in chosen:
             entry = self._ledger.jobs[candidate.job]

@@ -27,7 +27,7 @@ from quantfleet_protos.v1 import hardware_pb2 as quantfleet__protos_dot_v1_dot_h
 from quantfleet_protos.v1 import task_pb2 as quantfleet__protos_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quantfleet_protos/v1/fleet.proto\x12\rquantfleet.v1\x1a\x1fquantfleet_protos/v1/base.proto\x1a#quantfleet_protos/v1/hardware.proto\x1a\x1fquantfleet_protos/v1/task.proto\"d\n\x0fRegisterRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12+\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x1a.quantfleet.v1.DeviceFacts\x12\x0f\n\x07version\x18\x03 \x01(\t\"F\n\x10RegisterResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07lease_s\x18\x02 \x01(\x01\x12\x13\n\x0bheartbeat_s\x18\x03 \x01(\x01\"N\n\x13\x41\x63quireTasksRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x12\n\nlast_reply\x18\x02 \x01(\x03\x12\x0e\n\x06wait_s\x18\x03 \x01(\x01\"O\n\x14\x41\x63quireTasksResponse\x12\r\n\x05reply\x18\x01 \x01(\x03\x12(\n\x05tasks\x18\x02 \x03(\x0b\x32\x19.quantfleet.v1.LeasedTask\"\x91\x01\n\nLeasedTask\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x11\n\texclusive\x18\x05 \x01(\x08\x12\r\n\x05\x63ores\x18\x06 \x01(\x03\x12!\n\x04work\x18\x07 \x01(\x0b\x32\x13.quantfleet.v1.Work\"[\n\x08HeldTask\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x10\n\x08progress\x18\x04 \x01(\x01\x12\r\n\x05\x64oing\x18\x05 \x01(\t\"b\n\x10HeartbeatRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x12\n\nlast_reply\x18\x02 \x01(\x03\x12%\n\x04held\x18\x03 \x03(\x0b\x32\x17.quantfleet.v1.HeldTask\":\n\x11HeartbeatResponse\x12%\n\x04stop\x18\x01 \x03(\x0b\x32\x17.quantfleet.v1.HeldTask\"}\n\x0f\x43ompleteRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12%\n\x06result\x18\x05 \x01(\x0b\x32\x15.quantfleet.v1.Result\"\x12\n\x10\x43ompleteResponse\"\x8d\x01\n\x0b\x46\x61ilRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12\'\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x16.quantfleet.v1.Failure\x12\x10\n\x08log_tail\x18\x06 \x01(\t\"\x0e\n\x0c\x46\x61ilResponse\"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\":\n\rRenewResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x14\n\x0ctrust_bundle\x18\x02 \x01(\x0c\"\x17\n\x15GetTrustBundleRequest\".\n\x16GetTrustBundleResponse\x12\x14\n\x0ctrust_bundle\x18\x01 \x01(\x0c\x32\xae\x04\n\x05\x46leet\x12K\n\x08Register\x12\x1e.quantfleet.v1.RegisterRequest\x1a\x1f.quantfleet.v1.RegisterResponse\x12W\n\x0c\x41\x63quireTasks\x12\".quantfleet.v1.AcquireTasksRequest\x1a#.quantfleet.v1.AcquireTasksResponse\x12N\n\tHeartbeat\x12\x1f.quantfleet.v1.HeartbeatRequest\x1a .quantfleet.v1.HeartbeatResponse\x12K\n\x08\x43omplete\x12\x1e.quantfleet.v1.CompleteRequest\x1a\x1f.quantfleet.v1.CompleteResponse\x12?\n\x04\x46\x61il\x12\x1a.quantfleet.v1.FailRequest\x1a\x1b.quantfleet.v1.FailResponse\x12\x42\n\x05Renew\x12\x1b.quantfleet.v1.RenewRequest\x1a\x1c.quantfleet.v1.RenewResponse\x12]\n\x0eGetTrustBundle\x12$.quantfleet.v1.GetTrustBundleRequest\x1a%.quantfleet.v1.GetTrustBundleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quantfleet_protos/v1/fleet.proto\x12\rquantfleet.v1\x1a\x1fquantfleet_protos/v1/base.proto\x1a#quantfleet_protos/v1/hardware.proto\x1a\x1fquantfleet_protos/v1/task.proto\"d\n\x0fRegisterRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12+\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x1a.quantfleet.v1.DeviceFacts\x12\x0f\n\x07version\x18\x03 \x01(\t\"F\n\x10RegisterResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07lease_s\x18\x02 \x01(\x01\x12\x13\n\x0bheartbeat_s\x18\x03 \x01(\x01\"N\n\x13\x41\x63quireTasksRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x12\n\nlast_reply\x18\x02 \x01(\x03\x12\x0e\n\x06wait_s\x18\x03 \x01(\x01\"a\n\x14\x41\x63quireTasksResponse\x12\r\n\x05reply\x18\x01 \x01(\x03\x12(\n\x05tasks\x18\x02 \x03(\x0b\x32\x19.quantfleet.v1.LeasedTask\x12\x10\n\x08waited_s\x18\x03 \x01(\x01\"\x91\x01\n\nLeasedTask\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x11\n\texclusive\x18\x05 \x01(\x08\x12\r\n\x05\x63ores\x18\x06 \x01(\x03\x12!\n\x04work\x18\x07 \x01(\x0b\x32\x13.quantfleet.v1.Work\"[\n\x08HeldTask\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x10\n\x08progress\x18\x04 \x01(\x01\x12\r\n\x05\x64oing\x18\x05 \x01(\t\"b\n\x10HeartbeatRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x12\n\nlast_reply\x18\x02 \x01(\x03\x12%\n\x04held\x18\x03 \x03(\x0b\x32\x17.quantfleet.v1.HeldTask\":\n\x11HeartbeatResponse\x12%\n\x04stop\x18\x01 \x03(\x0b\x32\x17.quantfleet.v1.HeldTask\"}\n\x0f\x43ompleteRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12%\n\x06result\x18\x05 \x01(\x0b\x32\x15.quantfleet.v1.Result\"\x12\n\x10\x43ompleteResponse\"\x8d\x01\n\x0b\x46\x61ilRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12\'\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x16.quantfleet.v1.Failure\x12\x10\n\x08log_tail\x18\x06 \x01(\t\"\x0e\n\x0c\x46\x61ilResponse\"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\":\n\rRenewResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x14\n\x0ctrust_bundle\x18\x02 \x01(\x0c\"\x17\n\x15GetTrustBundleRequest\".\n\x16GetTrustBundleResponse\x12\x14\n\x0ctrust_bundle\x18\x01 \x01(\x0c\x32\xae\x04\n\x05\x46leet\x12K\n\x08Register\x12\x1e.quantfleet.v1.RegisterRequest\x1a\x1f.quantfleet.v1.RegisterResponse\x12W\n\x0c\x41\x63quireTasks\x12\".quantfleet.v1.AcquireTasksRequest\x1a#.quantfleet.v1.AcquireTasksResponse\x12N\n\tHeartbeat\x12\x1f.quantfleet.v1.HeartbeatRequest\x1a .quantfleet.v1.HeartbeatResponse\x12K\n\x08\x43omplete\x12\x1e.quantfleet.v1.CompleteRequest\x1a\x1f.quantfleet.v1.CompleteResponse\x12?\n\x04\x46\x61il\x12\x1a.quantfleet.v1.FailRequest\x1a\x1b.quantfleet.v1.FailResponse\x12\x42\n\x05Renew\x12\x1b.quantfleet.v1.RenewRequest\x1a\x1c.quantfleet.v1.RenewResponse\x12]\n\x0eGetTrustBundle\x12$.quantfleet.v1.GetTrustBundleRequest\x1a%.quantfleet.v1.GetTrustBundleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,31 +41,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACQUIRETASKSREQUEST']._serialized_start=328
   _globals['_ACQUIRETASKSREQUEST']._serialized_end=406
   _globals['_ACQUIRETASKSRESPONSE']._serialized_start=408
-  _globals['_ACQUIRETASKSRESPONSE']._serialized_end=487
-  _globals['_LEASEDTASK']._serialized_start=490
-  _globals['_LEASEDTASK']._serialized_end=635
-  _globals['_HELDTASK']._serialized_start=637
-  _globals['_HELDTASK']._serialized_end=728
-  _globals['_HEARTBEATREQUEST']._serialized_start=730
-  _globals['_HEARTBEATREQUEST']._serialized_end=828
-  _globals['_HEARTBEATRESPONSE']._serialized_start=830
-  _globals['_HEARTBEATRESPONSE']._serialized_end=888
-  _globals['_COMPLETEREQUEST']._serialized_start=890
-  _globals['_COMPLETEREQUEST']._serialized_end=1015
-  _globals['_COMPLETERESPONSE']._serialized_start=1017
-  _globals['_COMPLETERESPONSE']._serialized_end=1035
-  _globals['_FAILREQUEST']._serialized_start=1038
-  _globals['_FAILREQUEST']._serialized_end=1179
-  _globals['_FAILRESPONSE']._serialized_start=1181
-  _globals['_FAILRESPONSE']._serialized_end=1195
-  _globals['_RENEWREQUEST']._serialized_start=1197
-  _globals['_RENEWREQUEST']._serialized_end=1224
-  _globals['_RENEWRESPONSE']._serialized_start=1226
-  _globals['_RENEWRESPONSE']._serialized_end=1284
-  _globals['_GETTRUSTBUNDLEREQUEST']._serialized_start=1286
-  _globals['_GETTRUSTBUNDLEREQUEST']._serialized_end=1309
-  _globals['_GETTRUSTBUNDLERESPONSE']._serialized_start=1311
-  _globals['_GETTRUSTBUNDLERESPONSE']._serialized_end=1357
-  _globals['_FLEET']._serialized_start=1360
-  _globals['_FLEET']._serialized_end=1918
+  _globals['_ACQUIRETASKSRESPONSE']._serialized_end=505
+  _globals['_LEASEDTASK']._serialized_start=508
+  _globals['_LEASEDTASK']._serialized_end=653
+  _globals['_HELDTASK']._serialized_start=655
+  _globals['_HELDTASK']._serialized_end=746
+  _globals['_HEARTBEATREQUEST']._serialized_start=748
+  _globals['_HEARTBEATREQUEST']._serialized_end=846
+  _globals['_HEARTBEATRESPONSE']._serialized_start=848
+  _globals['_HEARTBEATRESPONSE']._serialized_end=906
+  _globals['_COMPLETEREQUEST']._serialized_start=908
+  _globals['_COMPLETEREQUEST']._serialized_end=1033
+  _globals['_COMPLETERESPONSE']._serialized_start=1035
+  _globals['_COMPLETERESPONSE']._serialized_end=1053
+  _globals['_FAILREQUEST']._serialized_start=1056
+  _globals['_FAILREQUEST']._serialized_end=1197
+  _globals['_FAILRESPONSE']._serialized_start=1199
+  _globals['_FAILRESPONSE']._serialized_end=1213
+  _globals['_RENEWREQUEST']._serialized_start=1215
+  _globals['_RENEWREQUEST']._serialized_end=1242
+  _globals['_RENEWRESPONSE']._serialized_start=1244
+  _globals['_RENEWRESPONSE']._serialized_end=1302
+  _globals['_GETTRUSTBUNDLEREQUEST']._serialized_start=1304
+  _globals['_GETTRUSTBUNDLEREQUEST']._serialized_end=1327
+  _globals['_GETTRUSTBUNDLERESPONSE']._serialized_start=1329
+  _globals['_GETTRUSTBUNDLERESPONSE']._serialized_end=1375
+  _globals['_FLEET']._serialized_start=1378
+  _globals['_FLEET']._serialized_end=1936
 # @@protoc_insertion_point(module_scope)

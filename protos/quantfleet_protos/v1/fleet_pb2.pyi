@@ -121,8 +121,11 @@ class AcquireTasksResponse(_message.Message):
 
     REPLY_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    WAITED_S_FIELD_NUMBER: _builtins.int
     reply: _builtins.int
     """Number of this reply in this run, from 1."""
+    waited_s: _builtins.float
+    """Time between the request's arrival and the leases, seconds; what the node's own clock may add to its deadline."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeasedTask]:
         """The tasks."""
@@ -132,10 +135,11 @@ class AcquireTasksResponse(_message.Message):
         *,
         reply: _builtins.int = ...,
         tasks: _abc.Iterable[Global___LeasedTask] | None = ...,
+        waited_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reply", b"reply", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reply", b"reply", "tasks", b"tasks", "waited_s", b"waited_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,7 +9,7 @@ from tests.worker.onnx_networks import NetworkBuilder, classifier, pictures, sav
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.onnx_model import inspect
-from quantfleet_worker.models.reference_run import ReferenceRun, isa_level
+from quantfleet_worker.models.reference_run import ReferenceRun
 
 
 def refusal(path: Path, shapes: dict[str, tuple[int, ...]] | None = None) -> QuantfleetError:
@@ -209,12 +209,6 @@ def test_a_feed_that_does_not_fit_is_an_engine_failure(tmp_path: Path) -> None:
     with pytest.raises(QuantfleetError) as caught:
         list(ReferenceRun(path, graph).activations({"image": np.zeros((1, 3, 5, 5), np.float32)}))
     assert caught.value.code is ErrorCode.ENGINE_FAILED
-
-
-def test_the_level_of_this_machine_is_an_architecture_and_its_widest_unit() -> None:
-    architecture, level = isa_level().split("/")
-    assert architecture in ("x86-64", "aarch64")
-    assert level
 
 
 def test_the_job_may_choose_another_resolution_than_the_model_states(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ class Agent:
             for leased in response.tasks:
                 key = (leased.job_id, leased.task_id, leased.epoch)
                 attempt = Attempt(leased, self._workshop, self._stubs)
-                attempt.deadline = max(asked, time.monotonic() - POLL_S) + self._lease_s
+                attempt.deadline = asked + response.waited_s + self._lease_s
                 self._held[key] = attempt
                 attempt.start(partial(self._held.pop, key, None))
 

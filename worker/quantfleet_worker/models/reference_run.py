@@ -4,7 +4,6 @@ One session with all observed tensors as outputs, batch 1, one thread: which ten
 Runtime fuses, and so their bits; the recipe therefore names them all, and no run exposes fewer. Not for timing.
 """
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,6 @@ SESSION_OPTIONS: Mapping[str, str] = {
     "inter_op_num_threads": "1",
 }
 """What the reference session is asked for; part of the recipe."""
-
-_X86_LEVELS = ("avx512f", "avx2", "avx")  # each brings other FP32 kernels in MLAS, onnxruntime's kernel library
-_ARM_LEVELS = ("sme2", "sme", "sve")
 
 
 class ReferenceRun:
@@ -77,26 +73,6 @@ def engine_version() -> str:
     import onnxruntime
 
     return str(onnxruntime.__version__)
-
-
-def isa_level() -> str:
-    """The level that decides which FP32 kernels run here: `x86-64/avx512f`, `x86-64/avx2`, `aarch64/neon`, …"""
-    machine = platform.machine().lower()
-    flags = _cpu_flags()
-    if machine in ("x86_64", "amd64"):
-        if "avx2" in flags and "fma" not in flags:
-            flags = flags - {"avx2"}
-        return f"x86-64/{next((level for level in _X86_LEVELS if level in flags), 'sse2')}"
-    if machine in ("aarch64", "arm64"):
-        return f"aarch64/{next((level for level in _ARM_LEVELS if level in flags), 'neon')}"
-    return f"{machine}/generic"
-
-
-def _cpu_flags() -> frozenset[str]:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    listed = next((line for line in lines if line.startswith(("flags", "Features"))), ":")
-    return frozenset(listed.partition(":")[2].split())
 
 
 def _exposing(model: ModelProto, tensors: list[str]) -> ModelProto:
