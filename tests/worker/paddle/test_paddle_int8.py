@@ -165,6 +165,11 @@ def test_the_thread_count_is_read_back(old_model: Path) -> None:
     assert (settings["threads"], settings["onednn"]) == ("2", "true")
 
 
+def test_another_size_than_the_declared_one_runs(old_model: Path) -> None:
+    wide = np.ascontiguousarray(pictures(1).repeat(2, axis=3))
+    assert infer(old_model, FP32, wide).shape == (1, 10)
+
+
 def test_a_wrong_input_is_an_error_that_names_it(old_model: Path) -> None:
     session = ENGINE.load(old_model, FP32)
     for feeds in ({}, {"x": pictures(1).astype(np.float64)}, {"x": pictures(1)[:, :2]}):

@@ -182,6 +182,16 @@ def test_inspecting_twice_gives_the_same_reference(old_model: Path, calibrated: 
     assert graph == calibrated.graph
 
 
+def test_an_input_shape_of_the_job_outweighs_the_declared_one(old_model: Path, tmp_path: Path) -> None:
+    larger = (1, 3, 48, 40)
+    _, graph = inspect(old_model, {"x": larger})
+    assert [tensor.shape for tensor in graph.inputs] == [larger]
+    assert graph.unmapped == ()
+    with pytest.raises(QuantfleetError) as caught:
+        inspect(old_model, {"x": (1, 4, 32, 32)})
+    assert caught.value.code is ErrorCode.JOB_INVALID
+
+
 def test_a_program_with_other_values_is_not_taken_for_the_reference(old_model: Path, calibrated: Calibrated) -> None:
     program = normalize(load_program(find_files(old_model)))
     weight = next(operator.input("Filter")[0] for operator in program.operators if operator.type == "conv2d")

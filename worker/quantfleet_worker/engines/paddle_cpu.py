@@ -16,7 +16,7 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.engines.base import Array, Engine, LoadOptions, NodeCounts, Session
 from quantfleet_worker.engines.onednn_log import capture, count
 from quantfleet_worker.models.paddle_files import PaddleFiles, Signature, find_files, read_signature
-from quantfleet_worker.models.paddle_program import PRODUCTS, load_paddle
+from quantfleet_worker.models.paddle_program import PRODUCTS, load_paddle, said
 
 NO_SATURATION_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 CONVOLUTION_TYPES = frozenset({"conv2d", "depthwise_conv2d", "fused_conv2d"})
@@ -88,7 +88,7 @@ class PaddleSession(Session):
         except Exception as error:  # Paddle raises whatever its C++ core meets: there is no common class
             raise QuantfleetError(
                 ErrorCode.MODEL_UNREADABLE,
-                f"Paddle cannot load {files.program}: {_said(error)}",
+                f"Paddle cannot load {files.program}: {said(error)}",
                 "check that the program and its parameter file are complete and belong together",
             ) from error
         self._config = config
@@ -112,10 +112,8 @@ class PaddleSession(Session):
             raise _misfit(f"inputs are {', '.join(self._inputs)}; given are {', '.join(feeds) or 'none'}")
         for name, (shape, dtype) in self._inputs.items():
             given = feeds[name]
-            fits = given.ndim == len(shape) and all(
-                wanted in (None, extent) for wanted, extent in zip(shape, given.shape, strict=True)
-            )
-            if not fits or given.dtype != dtype:
+            # Paddle takes other sizes than the declared ones where the operators do, so only the rank is checked here.
+            if given.ndim != len(shape) or given.dtype != dtype:
                 raise _misfit(
                     f"input {name} is {dtype} {list(shape)} (None: any); given is {given.dtype} {list(given.shape)}"
                 )
@@ -129,11 +127,11 @@ class PaddleSession(Session):
             self._predictor.run()
             self._results = [handle.copy_to_cpu() for handle in self._output_handles]
         except Exception as error:  # Paddle raises whatever its C++ core meets: there is no common class
-            raise QuantfleetError(
-                ErrorCode.ENGINE_FAILED,
-                f"Paddle cannot run the model: {_said(error)}",
-                "check the input shapes against the model",
-            ) from error
+            given = ", ".join(
+                f"{name} {list(values.shape)} (declared {list(self._inputs[name][0])})"
+                for name, (_, values) in zip(self._inputs, self._bound, strict=True)
+            )
+            raise _misfit(f"Paddle cannot run the model on {given}: {said(error)}") from error
 
     def outputs(self) -> dict[str, Array]:
         """See Session."""
@@ -167,11 +165,6 @@ class PaddleSession(Session):
 
 def _misfit(problem: str) -> QuantfleetError:
     return QuantfleetError(ErrorCode.ENGINE_FAILED, problem, "give arrays of the model's shapes and dtypes")
-
-
-def _said(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if "Error" in line or line.startswith("(")), lines[0] if lines else repr(error))
 
 
 ENGINE = PaddleCpu()

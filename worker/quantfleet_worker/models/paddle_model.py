@@ -14,7 +14,7 @@ from quantfleet_worker.models.paddle_files import PaddleFiles, check, find_files
 from quantfleet_worker.models.paddle_names import map_names, random_feeds
 from quantfleet_worker.models.paddle_normalize import normalize
 from quantfleet_worker.models.paddle_pir import load_program, prove
-from quantfleet_worker.models.paddle_program import PaddleProgram
+from quantfleet_worker.models.paddle_program import PaddleProgram, old_programs
 
 OPSET = 17
 
@@ -62,6 +62,9 @@ def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[by
     """
     files = find_files(path)
     program = _normalized(files)
+    if program is not None:
+        with old_programs():
+            program.declare_inputs(input_shapes)
     with tempfile.TemporaryDirectory(prefix="quantfleet-paddle-") as folder:
         scratch = Path(folder)
         source = files

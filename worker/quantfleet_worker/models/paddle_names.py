@@ -82,9 +82,18 @@ def _run_reference(reference: bytes, graph: CalibrationGraph, feeds: Mapping[str
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     wanted = [name for name in names if name not in feeds]
-    values: Sequence[Any] = session.run(wanted, {tensor.name: feeds[tensor.name] for tensor in session.get_inputs()})
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        inputs = {tensor.name: feeds[tensor.name] for tensor in session.get_inputs()}
+        values: Sequence[Any] = session.run(wanted, inputs)
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
+        raise QuantfleetError(
+            ErrorCode.JOB_INVALID,
+            f"the model's ONNX form does not run on {shapes}: {str(error).splitlines()[0]}",
+            "check input_shapes; if they are right, calibrate an ONNX export of the model instead",
+        ) from error
     return {**dict(zip(wanted, values, strict=True)), **feeds}
 
 

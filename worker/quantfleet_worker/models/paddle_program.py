@@ -2,7 +2,6 @@
 
 import heapq
 import importlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -109,6 +108,28 @@ class PaddleProgram:
         block._remove_op(index)
         return index
 
+    def declare_inputs(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Change the declared input shapes and what follows from them; an open batch axis stays open.
+
+        A declared shape does not bind Paddle (a text classifier declared as 32×100 is fed 48×192), but converters
+        believe it. Raises QuantfleetError(JOB_INVALID) for a shape that the operators cannot take.
+        """
+        block = self.program.global_block()
+        for name in set(self.feeds) & shapes.keys():
+            declared, wanted = block.var(name).shape, list(shapes[name])
+            if len(declared) == len(wanted):
+                block.var(name).desc.set_shape([-1 if declared[0] < 0 else wanted[0], *wanted[1:]])
+        try:
+            for operator in self.operators:
+                if operator.type not in ("feed", "fetch"):
+                    operator.desc.infer_shape(block.desc)
+        except Exception as error:  # Paddle raises whatever its C++ shape functions meet
+            raise QuantfleetError(
+                ErrorCode.JOB_INVALID,
+                f"input_shapes: the model cannot take {dict(shapes)}: {said(error)}",
+                "correct the shape in the job",
+            ) from error
+
     def in_canonical_order(self) -> "PaddleProgram":
         """The program with its operators in the one topological order that takes the least output name first.
 
@@ -158,12 +179,16 @@ class PaddleProgram:
             )
 
 
-def unreadable(model: Path, error: Exception) -> QuantfleetError:
-    """The error for a model that Paddle cannot load, with the last telling line of what Paddle said."""
+def said(error: Exception) -> str:
+    """The telling line of what Paddle raised."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((line for line in reversed(lines) if "Error" in line), lines[0] if lines else type(error).__name__)
+    return next((line for line in reversed(lines) if "Error" in line), lines[0] if lines else type(error).__name__)
+
+
+def unreadable(model: Path, error: Exception) -> QuantfleetError:
+    """The error for a model that Paddle cannot load, with the telling line of what Paddle said."""
     return QuantfleetError(
         ErrorCode.MODEL_UNREADABLE,
-        f"Paddle cannot read the model in {os.fspath(model)}: {said}",
+        f"Paddle cannot read the model in {model}: {said(error)}",
         "check that the program and its parameter file are complete and belong together",
     )
