@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-
 from tests.system.conftest import SIDE, write_job, write_model, write_samples
 from tests.system.fleet import RunningFleet, quantfleet
 

@@ -113,6 +113,6 @@ def test_a_wrong_calibrator_is_a_clear_error(name, parameter, message):
 
 
 def test_the_percentile_is_99_99_unless_given():
-    assert calibrator_named("percentile").parameter == 99.99
+    assert calibrator_named("percentile").parameter == 99.9999
     assert calibrator_named("percentile", 99.9).parameter == 99.9
-    assert CALIBRATORS["percentile"].parameter == 99.99
+    assert CALIBRATORS["percentile"].parameter == 99.9999

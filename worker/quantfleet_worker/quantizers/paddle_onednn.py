@@ -71,7 +71,7 @@ def quantize(model: Path, table: ScaleTable, form: str, out: Path) -> QuantizedP
         raise QuantfleetError(ErrorCode.SCALES_INVALID, f"unknown form {form!r}", f"forms here: {', '.join(FORMS)}")
     files = find_files(model)
     program = normalize(load_program(files))
-    thresholds, weights = _thresholds(table), _weight_peaks(table)
+    thresholds, weights = _passed_on(program, _thresholds(table)), _weight_peaks(table)
     present = {operator.type for operator in program.operators}
     kinds = CONVOLUTIONS if present & set(CONVOLUTIONS) else PRODUCTS
     int8_nodes, float_nodes = [], []
@@ -146,6 +146,18 @@ def _thresholds(table: ScaleTable) -> dict[str, float]:
         if row.native_name is not None:
             thresholds[row.native_name] = float(parameters.scale) * LEVELS
     return thresholds
+
+
+def _passed_on(program: PaddleProgram, thresholds: Mapping[str, float]) -> dict[str, float]:
+    """The thresholds, and those of tensors that have none because their values are another's: after a max-pool, say."""
+    known = dict(thresholds)
+    for operator in program.operators:
+        averages = operator.type == "pool2d" and operator.attr("pooling_type") != "max"
+        inputs = [name for name in operator.input_arg_names if not program.is_parameter(name)]
+        if operator.type in TRANSPARENT and not averages and len(inputs) == 1 and inputs[0] in known:
+            for name in operator.output_arg_names:
+                known.setdefault(name, known[inputs[0]])
+    return known
 
 
 def _weight_peaks(table: ScaleTable) -> dict[str, Array]:
