@@ -92,7 +92,7 @@ def test_cancelling_kills_the_run_and_not_the_next_one(
     asyncio.run(cancel())
 
 
-def test_a_run_that_nobody_awaits_any_more_is_killed(
+def test_a_run_that_nobody_awaits_any_more_is_killed_and_leaves_its_slot_free(
     host: RayHost, spec_of: SpecOf, gone: Callable[[int], bool]
 ) -> None:
     async def abandon() -> None:
@@ -100,6 +100,7 @@ def test_a_run_that_nobody_awaits_any_more_is_killed(
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
+        assert isinstance(await host.run(A, b"abc", spec_of("echo")), Result)
         assert await asyncio.to_thread(gone, int(child))
 
     asyncio.run(abandon())

@@ -26,6 +26,7 @@ _PARENT = Path("/tmp")  # noqa: S108 - Ray's sockets lie below it and a socket's
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # Ray refuses less than 75 MiB; requests and results are small
 _CONCURRENT_CALLS = 4  # a run, a cancellation, a progress query and one to spare
 _RESTARTS_AWAITED = 100
+_KILL_S = 10.0
 
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -88,6 +89,10 @@ class RayHost:
             return Crashed("the Ray actor died", tail=reason, infrastructure=True)
         except asyncio.CancelledError:
             self.cancel(slot)
+            # The slot is free when the child is gone; until then a next run would find it busy.
+            with contextlib.suppress(RayActorError, TimeoutError):
+                async with asyncio.timeout(_KILL_S):
+                    await reference
             raise
         return outcome
 
