@@ -1,0 +1,64 @@
+"""Options that several commands share, and where credentials and state are by default. Not for what commands do."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+
+CREDENTIALS_VARIABLE = "QUANTFLEET_CREDENTIALS"
+SYSTEM_STATE = Path("/var/lib/quantfleet")
+"""Where the units and the images of deploy/ keep their state."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, errors too.")]
+CredentialsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--credentials",
+        metavar="DIR",
+        envvar=CREDENTIALS_VARIABLE,
+        help="Directory of the user's credentials. Default: those of `quantfleet login`, then the admin's of a "
+        "coordinator on this host.",
+    ),
+]
+LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")]
+DieWithParent = Annotated[int | None, typer.Option("--die-with-parent", hidden=True, help="Process id of the parent.")]
+Job = Annotated[str, typer.Argument(metavar="JOB", help="Identifier of a job, or a unique beginning of it.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Worker processes that share this machine's cores. Default: two at most."),
+]
+
+
+def user_credentials() -> Path:
+    """Where `quantfleet login` keeps credentials."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "quantfleet" / "credentials"
+
+
+def default_state(role: str) -> Path:
+    """The state directory of a coordinator or worker that was not given one."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "quantfleet" / role
+
+
+def credentials_directory(given: Path | None) -> Path:
+    """Whose credentials a command uses: those given, the user's, or the first admin's of a coordinator on this host."""
+    if given is not None:
+        return given
+    places = [
+        user_credentials(),
+        *(state / "admin" for state in (default_state("coordinator"), SYSTEM_STATE / "coordinator")),
+    ]
+    for place in places:
+        try:
+            if (place / "current").exists():
+                return place
+        except PermissionError:
+            continue
+    raise QuantfleetError(
+        ErrorCode.NO_CREDENTIALS,
+        f"there are no credentials in {places[0]}",
+        "ask an admin for a token and run `quantfleet login TOKEN`; on the coordinator's host give "
+        "--credentials STATE/admin",
+    )

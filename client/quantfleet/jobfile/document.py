@@ -1,0 +1,330 @@
+"""What a job file says, with defaults filled in and paths found on this disk. Not for hashing or sending files."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantfleet.jobfile import models, samples
+from quantfleet.jobfile.models import ModelFiles
+from quantfleet.jobfile.samples import Found
+from quantfleet.jobfile.tree import Value, parse
+from quantfleet_domain.calibration.calibrators import CALIBRATORS
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.jobs.spec import (
+    METRICS,
+    MODEL_FORMATS,
+    MODES,
+    PRECISIONS,
+    BenchmarkSpec,
+    InputShape,
+    TargetSpec,
+)
+from quantfleet_domain.reporting import gates
+
+DEFAULT_CALIBRATOR = "entropy"
+DEFAULT_PERCENTILE = 99.99
+DEFAULT_WARMUP = 200
+DEFAULT_REPEAT = 1000
+DEFAULT_PATIENCE_S = 600.0
+API_VERSION = "quantfleet/v1"
+JOB_KEYS = (
+    "apiVersion",
+    "kind",
+    "name",
+    "model",
+    "models",
+    "calibration",
+    "targets",
+    "benchmark",
+    "evaluate",
+    "gates",
+    "patience",
+)
+MODEL_KEYS = ("name", "path", "format", "input_shapes", "calibration", "targets", "evaluate")
+CALIBRATION_KEYS = ("data", "calibrator", "percentile", "shards")
+EVALUATE_KEYS = ("data", "metrics", "shards")
+TARGET_KEYS = ("pool", "engines", "precisions", "threads", "batch_sizes")
+BENCHMARK_KEYS = ("modes", "warmup", "repeat", "quiet")
+_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class CalibrationPart:
+    """The samples to calibrate with and how; `shards` 0 is auto."""
+
+    samples: tuple[Found, ...]
+    calibrator: str
+    percentile: float
+    shards: int
+
+
+@dataclass(frozen=True)
+class EvaluatePart:
+    """The labelled samples and what is computed from them; `shards` 0 is auto."""
+
+    samples: tuple[Found, ...]
+    metrics: tuple[str, ...]
+    shards: int
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """One model: its files, and everything that is to be done to it."""
+
+    name: str
+    files: ModelFiles
+    input_shapes: tuple[InputShape, ...]
+    preprocess: Path | None
+    calibration: CalibrationPart | None
+    targets: tuple[TargetSpec, ...]
+    evaluate: EvaluatePart | None
+
+
+@dataclass(frozen=True)
+class JobDocument:
+    """A whole job file; `text` is the file as it is written."""
+
+    name: str
+    models: tuple[ModelPart, ...]
+    benchmark: BenchmarkSpec
+    gates: tuple[str, ...]
+    patience_s: float
+    text: str
+
+
+def read(path: Path) -> JobDocument:
+    """Read the job file at `path`; paths in it are relative to it. Raises QuantfleetError naming line and column."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        what = f"the job file {path} cannot be read: {error.strerror}"
+        raise QuantfleetError(ErrorCode.JOB_INVALID, what, "give the path of a job file") from error
+    except UnicodeDecodeError as error:
+        what = f"{path}: byte {error.start} is not UTF-8"
+        raise QuantfleetError(ErrorCode.JOB_INVALID, what, "save the file as UTF-8") from error
+    return read_text(text, str(path), path.parent)
+
+
+def read_text(text: str, source: str, base: Path) -> JobDocument:
+    """Read a job from a text; errors call it `source`, and paths are relative to `base`."""
+    root = parse(text, source)
+    keys = root.mapping(JOB_KEYS)
+    for key, wanted in (("apiVersion", API_VERSION), ("kind", "Job")):
+        if key not in keys:
+            raise root.error(f"a job has the key {key}", f"write `{key}: {wanted}`")
+        if keys[key].text() != wanted:
+            raise keys[key].error(f"{key} is {keys[key].text()!r}", f"write `{key}: {wanted}`")
+    if "name" not in keys:
+        raise root.error("the job has no name", "write `name: something`")
+    parts = tuple(_model(value, keys, base) for value in _model_values(root, keys))
+    for value, part in zip(_model_values(root, keys), parts, strict=True):
+        if [other.name for other in parts].count(part.name) > 1:
+            raise value.error(f"two models are called {part.name!r}", "give each model its own `name:`")
+    with_samples = any(part.calibration or part.evaluate for part in parts)
+    return JobDocument(
+        name=keys["name"].text(),
+        models=parts,
+        benchmark=_benchmark(keys.get("benchmark"), MODES if with_samples else MODES[:1]),
+        gates=keys["gates"].each(_gate, "gate") if "gates" in keys else (),
+        patience_s=_duration(keys["patience"]) if "patience" in keys else DEFAULT_PATIENCE_S,
+        text=text,
+    )
+
+
+def _model_values(root: Value, keys: dict[str, Value]) -> list[Value]:
+    if ("model" in keys) == ("models" in keys):
+        both = "model" in keys
+        value = keys["models"] if both else root
+        raise value.error(
+            f"the job has {'both model and models' if both else 'no model'}", "give `model:` or `models:`"
+        )
+    if "model" in keys:
+        return [keys["model"]]
+    if not keys["models"].items():
+        raise keys["models"].error("models is an empty list", "give at least one model")
+    return keys["models"].items()
+
+
+def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
+    keys = value.mapping(MODEL_KEYS)
+    if "path" not in keys:
+        raise value.error("the model has no path", "give `path:`, an .onnx file or a Paddle model's directory")
+    path = keys["path"].path(base)
+    stated = keys["format"].choice("format", MODEL_FORMATS) if "format" in keys else None
+    files = models.find(keys["path"], path, stated)
+    name_value = keys.get("name", keys["path"])
+    name = keys["name"].text() if "name" in keys else path.resolve().stem
+    if "/" in name or name in (".", "..") or not name.isprintable():
+        raise name_value.error(f"{name!r} is no name for a model", "use a name without '/'")
+    calibration, calibration_data = _section("calibration", CALIBRATION_KEYS, job, keys)
+    evaluate, evaluate_data = _section("evaluate", EVALUATE_KEYS, job, keys)
+    calibration_part = _calibration(calibration, calibration_data, base) if calibration else None
+    evaluate_part = _evaluate(evaluate, evaluate_data, base) if evaluate else None
+    found = [*(calibration_part.samples if calibration_part else ()), *(evaluate_part.samples if evaluate_part else ())]
+    targets = keys.get("targets", job.get("targets"))
+    return ModelPart(
+        name=name,
+        files=files,
+        input_shapes=_input_shapes(keys["input_shapes"]) if "input_shapes" in keys else (),
+        preprocess=_preprocess(value, files, (calibration_data, evaluate_data), base, found),
+        calibration=calibration_part,
+        targets=_targets(targets, files.format, calibration_part is not None),
+        evaluate=evaluate_part,
+    )
+
+
+def _section(
+    name: str, known: tuple[str, ...], job: dict[str, Value], model: dict[str, Value]
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    """The keys of a section and of its `data`: a model's own come before the job's; a path of its own means other
+    data altogether, so that the job's list or limit does not cut it."""
+    sections = [keys[name].mapping(known) for keys in (job, model) if name in keys]
+    merged: dict[str, Value] = {}
+    data: dict[str, Value] = {}
+    for section in sections:
+        merged |= section
+        if "data" in section:
+            own = section["data"].mapping(samples.KEYS)
+            data = own if "path" in own or "list" in own else data | own
+    return merged, data
+
+
+def _calibration(keys: dict[str, Value], data: dict[str, Value], base: Path) -> CalibrationPart:
+    if "data" not in keys:
+        value = next(iter(keys.values()))
+        raise value.error("the calibration has no data", "give `data: {path: DIRECTORY}`")
+    percentile = keys["percentile"].number() if "percentile" in keys else DEFAULT_PERCENTILE
+    if not 0 < percentile <= 100:
+        raise keys["percentile"].error(f"percentile is {percentile:g}", "give a number above 0 and up to 100")
+    return CalibrationPart(
+        samples=samples.find(keys["data"], data, base, labelled=False),
+        calibrator=keys["calibrator"].choice("calibrator", list(CALIBRATORS))
+        if "calibrator" in keys
+        else DEFAULT_CALIBRATOR,
+        percentile=percentile,
+        shards=_shards(keys.get("shards")),
+    )
+
+
+def _evaluate(keys: dict[str, Value], data: dict[str, Value], base: Path) -> EvaluatePart:
+    if "data" not in keys:
+        value = next(iter(keys.values()))
+        raise value.error("the evaluation has no data", "give `data: {path: DIRECTORY, list: FILE}`")
+    return EvaluatePart(
+        samples=samples.find(keys["data"], data, base, labelled=True),
+        metrics=keys["metrics"].each(lambda value: value.choice("metric", METRICS), "metric")
+        if "metrics" in keys
+        else METRICS,
+        shards=_shards(keys.get("shards")),
+    )
+
+
+def _shards(value: Value | None) -> int:
+    if value is None:
+        return 0
+    try:
+        return value.count(1)
+    except QuantfleetError:
+        try:
+            if value.text() == "auto":
+                return 0
+        except QuantfleetError:
+            pass
+        raise value.error("shards is no count", "give a whole number from 1 on, or auto") from None
+
+
+def _preprocess(
+    model: Value, files: ModelFiles, sections: tuple[dict[str, Value], ...], base: Path, found: list[Found]
+) -> Path | None:
+    given = [data["preprocess"] for data in sections if "preprocess" in data]
+    paths = [value.path(base) for value in given]
+    for value, path in zip(given, paths, strict=True):
+        if not path.is_file():
+            todo = "give a PaddleClas inference_cls.yaml"
+            raise value.error(f"there is no preprocessing file {path}", todo, ErrorCode.PREPROCESS_INVALID)
+    if len({path.resolve() for path in paths}) > 1:
+        todo = "a model has one preprocessing: give the same file for calibration and evaluation"
+        raise given[1].error("calibration and evaluation name different preprocessing files", todo)
+    if paths:
+        return paths[0]
+    pictures = [sample for sample in found if sample.path.suffix.lower() not in samples.TENSORS]
+    if not pictures:
+        return None
+    beside = files.preprocess()
+    if beside is None:
+        todo = f"give `preprocess:` beside the data's path, or put {models.PREPROCESS_NAME} beside the model"
+        what = f"{pictures[0].path.name} is a picture, and nothing says how it becomes the model's input"
+        raise model.error(what, todo, ErrorCode.PREPROCESS_INVALID)
+    return beside
+
+
+def _input_shapes(value: Value) -> tuple[InputShape, ...]:
+    return tuple(
+        InputShape(name, tuple(item.count(1) for item in dims.items())) for name, dims in value.mapping().items()
+    )
+
+
+def _targets(value: Value | None, model_format: str, calibrated: bool) -> tuple[TargetSpec, ...]:
+    readers = tuple(offer.name for offer in ENGINES.values() if model_format in offer.formats)
+    default = TargetSpec("", readers, PRECISIONS if calibrated else PRECISIONS[:1], (1,), (1,))
+    if value is None:
+        return (default,)
+    return tuple(_target(item, default) for item in value.items())
+
+
+def _target(value: Value, default: TargetSpec) -> TargetSpec:
+    keys = value.mapping(TARGET_KEYS)
+
+    def names(key: str, what: str, known: list[str], otherwise: tuple[str, ...]) -> tuple[str, ...]:
+        return keys[key].each(lambda item: item.choice(what, known), what) if key in keys else otherwise
+
+    def counts(key: str, what: str, otherwise: tuple[int, ...]) -> tuple[int, ...]:
+        return keys[key].each(lambda item: item.count(1), what) if key in keys else otherwise
+
+    return TargetSpec(
+        pool=keys["pool"].text() if "pool" in keys else "",
+        engines=names("engines", "engine", list(ENGINES), default.engines),
+        precisions=names("precisions", "precision", list(PRECISIONS), default.precisions),
+        threads=counts("threads", "thread count", default.threads),
+        batch_sizes=counts("batch_sizes", "batch size", default.batch_sizes),
+    )
+
+
+def _benchmark(value: Value | None, modes: tuple[str, ...]) -> BenchmarkSpec:
+    keys = value.mapping(BENCHMARK_KEYS) if value else {}
+    if "modes" in keys:
+        # An empty list is meant: nothing is measured.
+        modes = tuple(dict.fromkeys(item.choice("mode", MODES) for item in keys["modes"].items()))
+    return BenchmarkSpec(
+        modes=modes,
+        warmup=keys["warmup"].count(0) if "warmup" in keys else DEFAULT_WARMUP,
+        repeat=keys["repeat"].count(1) if "repeat" in keys else DEFAULT_REPEAT,
+        require_quiet=keys["quiet"].boolean() if "quiet" in keys else False,
+    )
+
+
+def _gate(value: Value) -> str:
+    expression = value.text()
+    try:
+        gates.parse(expression)
+    except QuantfleetError as error:
+        raise value.error(error.what, error.todo, error.code) from error
+    return expression
+
+
+def seconds(text: str) -> float | None:
+    """A time such as `90s`, `10m` or `1h30m` in seconds; None where the text is none."""
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
+        return None
+    return sum(float(number) * _UNIT_S[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
+
+
+def _duration(value: Value) -> float:
+    try:
+        return value.number()
+    except QuantfleetError:
+        found = seconds(value.text())
+        if found is None:
+            raise value.error(f"{value.text()!r} is no time", "write one such as 90s, 10m or 1h30m") from None
+        return found

@@ -1,0 +1,116 @@
+"""From a job file to what is submitted: every file hashed, every path a digest. Not for sending it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantfleet.jobfile import document
+from quantfleet.jobfile.document import CalibrationPart, EvaluatePart, JobDocument, ModelPart
+from quantfleet.jobfile.samples import Found
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.manifest import Manifest, Sample
+from quantfleet_domain.jobs.spec import (
+    CalibrationSpec,
+    DataSet,
+    EvaluateSpec,
+    FileRef,
+    JobSpec,
+    ModelSpec,
+)
+from quantfleet_domain.jobs.validation import validate
+from quantfleet_wire.content import digest_bytes, digest_file
+
+Progress = Callable[[int, int], None]
+"""Called with how many files are hashed, and how many there are."""
+
+
+@dataclass(frozen=True)
+class PreparedJob:
+    """A job and the content of everything that it names, by SHA-256: files of this disk, and manifests as bytes."""
+
+    spec: JobSpec
+    files: Mapping[str, Path | bytes]
+
+
+def load_job(path: Path, progress: Progress | None = None) -> PreparedJob:
+    """Read and hash the job file at `path` and all that it names. Raises QuantfleetError, with line and column."""
+    return prepare(document.read(path), progress)
+
+
+def prepare(job: JobDocument, progress: Progress | None = None) -> PreparedJob:
+    """Hash everything that a job names. Raises DATA_NOT_FOUND for a file that has gone since, JOB_INVALID."""
+    hashing = _Hashing(_count(job), progress)
+    spec = JobSpec(
+        name=job.name,
+        models=tuple(_model(part, hashing) for part in job.models),
+        benchmark=job.benchmark,
+        gates=job.gates,
+        patience_s=job.patience_s,
+        document=job.text,
+    )
+    validate(spec)
+    return PreparedJob(spec, hashing.files)
+
+
+class _Hashing:
+    """Hashes each file once, however often it is named."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.files: dict[str, Path | bytes] = {}
+        self._known: dict[Path, tuple[str, int]] = {}
+        self._total = total
+        self._progress = progress
+
+    def file(self, path: Path, name: str) -> FileRef:
+        if path not in self._known:
+            try:
+                self._known[path] = digest_file(path), path.stat().st_size
+            except OSError as error:
+                what = f"{path} cannot be read: {error.strerror}"
+                raise QuantfleetError(ErrorCode.DATA_NOT_FOUND, what, "check that it is there and readable") from error
+            if self._progress:
+                self._progress(len(self._known), self._total)
+        digest, size = self._known[path]
+        self.files[digest] = path
+        return FileRef(name, digest, size)
+
+    def data(self, samples: tuple[Found, ...], name: str) -> DataSet:
+        """The data set of these samples; its manifest is a file of its own."""
+        rows = [(self.file(sample.path, sample.name), sample.label) for sample in samples]
+        content = Manifest(tuple(Sample(ref.name, ref.digest, ref.size, label) for ref, label in rows)).to_json()
+        digest = digest_bytes(content)
+        self.files[digest] = content
+        return DataSet(FileRef(name, digest, len(content)), len(samples))
+
+
+def _count(job: JobDocument) -> int:
+    paths: set[Path] = set()
+    for part in job.models:
+        paths.update(part.files.files)
+        paths.update([part.preprocess] if part.preprocess else [])
+        for section in (part.calibration, part.evaluate):
+            paths.update(sample.path for sample in (section.samples if section else ()))
+    return len(paths)
+
+
+def _model(part: ModelPart, hashing: _Hashing) -> ModelSpec:
+    return ModelSpec(
+        name=part.name,
+        format=part.files.format,
+        files=tuple(hashing.file(path, path.name) for path in part.files.files),
+        input_shapes=part.input_shapes,
+        preprocess=hashing.file(part.preprocess, part.preprocess.name) if part.preprocess else None,
+        calibration=_calibration(part.calibration, hashing) if part.calibration else None,
+        targets=part.targets,
+        evaluate=_evaluate(part.evaluate, hashing) if part.evaluate else None,
+    )
+
+
+def _calibration(part: CalibrationPart, hashing: _Hashing) -> CalibrationSpec:
+    return CalibrationSpec(
+        hashing.data(part.samples, "calibration.json"), part.calibrator, part.percentile, part.shards
+    )
+
+
+def _evaluate(part: EvaluatePart, hashing: _Hashing) -> EvaluateSpec:
+    return EvaluateSpec(hashing.data(part.samples, "evaluation.json"), part.metrics, part.shards)

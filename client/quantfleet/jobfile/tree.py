@@ -1,0 +1,159 @@
+"""YAML with places: every value knows its line and column, so that every error names them. Not for what keys mean."""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from yaml.constructor import SafeConstructor
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+
+T = TypeVar("T")
+_TAG = "tag:yaml.org,2002:"
+_NAMES = {"map": "a mapping", "seq": "a list", "null": "nothing"}
+
+
+def parse(text: str, source: str) -> "Value":
+    """The root value of a YAML document. `source` is what errors call it. Raises QuantfleetError(JOB_INVALID)."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+        what = f"{place}: this is no YAML: {error.problem or error.context}"
+        raise QuantfleetError(ErrorCode.JOB_INVALID, what, "mend the file there") from error
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = f"{source}:{before.count(chr(10)) + 1}:{error.position - before.rfind(chr(10))}"
+        what = f"{place}: a control character, U+{int(error.character):04X}, stands there"
+        raise QuantfleetError(ErrorCode.JOB_INVALID, what, "remove it") from error
+    except RecursionError as error:
+        what = f"{source}: its values are nested too deeply"
+        raise QuantfleetError(ErrorCode.JOB_INVALID, what, "write a job as the guide shows") from error
+    if root is None:
+        raise QuantfleetError(ErrorCode.JOB_INVALID, f"{source}:1:1: the file is empty", "describe a job in it")
+    return Value(root, source, "")
+
+
+class Value:
+    """One YAML value, its place in the file, and its path of keys (`calibration.data.limit`) for errors."""
+
+    def __init__(self, node: Node, source: str, path: str) -> None:
+        self._node = node
+        self._source = source
+        self._path = path
+
+    @property
+    def place(self) -> str:
+        """`file:line:column`, both from 1."""
+        mark = self._node.start_mark
+        return f"{self._source}:{mark.line + 1}:{mark.column + 1}"
+
+    def error(self, what: str, todo: str, code: ErrorCode = ErrorCode.JOB_INVALID) -> QuantfleetError:
+        """An error at this place."""
+        return QuantfleetError(code, f"{self.place}: {what}", todo)
+
+    def mapping(self, known: Iterable[str] | None = None) -> dict[str, "Value"]:
+        """The values by key. A key outside `known` is an error that names the nearest known one; so is a second one."""
+        if not isinstance(self._node, MappingNode):
+            raise self._wanted("a mapping of keys to values")
+        names = None if known is None else list(known)
+        found: dict[str, Value] = {}
+        for key_node, value_node in self._node.value:
+            key = Value(key_node, self._source, self._path)
+            name = key._key()
+            if names is not None and name not in names:
+                where = f"{self._path} has" if self._path else "a job has"
+                raise key.error(f"{where} no key {name!r}", nearest(name, names))
+            if name in found:
+                raise key.error(f"{name!r} stands here a second time", "keep one of them")
+            found[name] = Value(value_node, self._source, f"{self._path}.{name}" if self._path else name)
+        return found
+
+    def items(self) -> "list[Value]":
+        """The items of a list."""
+        if not isinstance(self._node, SequenceNode):
+            raise self._wanted("a list")
+        return [Value(node, self._source, f"{self._path}[{i}]") for i, node in enumerate(self._node.value)]
+
+    def text(self) -> str:
+        """A text that is not empty."""
+        value = self._scalar("a text")
+        if not isinstance(value, str) or not value.strip():
+            raise self._wanted("a text")
+        return value
+
+    def boolean(self) -> bool:
+        """True or false."""
+        value = self._scalar("true or false")
+        if not isinstance(value, bool):
+            raise self._wanted("true or false")
+        return value
+
+    def count(self, least: int) -> int:
+        """A whole number, `least` or more."""
+        wanted = f"a whole number from {least} on"
+        value = self._scalar(wanted)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**53:
+            raise self._wanted(wanted)
+        return value
+
+    def number(self) -> float:
+        """A finite number."""
+        value = self._scalar("a number")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise self._wanted("a number")
+        return float(value)
+
+    def choice(self, what: str, known: Sequence[str]) -> str:
+        """One of the known names; an error offers the nearest."""
+        name = self.text()
+        if name not in known:
+            raise self.error(f"there is no {what} {name!r}", nearest(name, known))
+        return name
+
+    def each(self, read: "Callable[[Value], T]", what: str) -> tuple[T, ...]:
+        """Every item of a list that is not empty, none of them twice."""
+        items = self.items()
+        if not items:
+            raise self.error(f"{self._path} is an empty list", f"give at least one {what}, or leave the key out")
+        found: list[T] = []
+        for item in items:
+            value = read(item)
+            if value in found:
+                raise item.error(f"{value!r} stands in this list a second time", "keep one of them")
+            found.append(value)
+        return tuple(found)
+
+    def path(self, base: Path) -> Path:
+        """A path, relative to `base` unless it is absolute."""
+        return base / Path(self.text()).expanduser()
+
+    def _key(self) -> str:
+        if not isinstance(self._node, ScalarNode):
+            raise self.error("a key must be a text", "write `key: value`")
+        return str(self._node.value)
+
+    def _scalar(self, wanted: str) -> Any:
+        if not isinstance(self._node, ScalarNode):
+            raise self._wanted(wanted)
+        try:
+            return SafeConstructor().construct_object(self._node)
+        except (yaml.YAMLError, ValueError, OverflowError):
+            raise self._wanted(wanted) from None
+
+    def _wanted(self, wanted: str) -> QuantfleetError:
+        kind = str(self._node.tag).removeprefix(_TAG)
+        shown = _NAMES.get(kind) or repr(str(self._node.value)[:60])
+        name = self._path or "the job"
+        return self.error(f"{name} is {shown}", f"give {wanted}")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """What to do about an unknown name: the most similar known one first, then all of them."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"did you mean {close[0]!r}? there are {', '.join(known)}" if close else "there is none"
