@@ -21,6 +21,7 @@ class Library:
         self._directory = directory
         self._ledger = ledger
         self._records: dict[str, ArtifactRecord] = {}
+        self._deleting: set[str] = set()
 
     def load(self, store: Store) -> None:
         """Take the rows from the store."""
@@ -31,11 +32,21 @@ class Library:
         return digest in self._records
 
     async def record(self, digest: str, size: int) -> None:
-        """Make an artifact exist whose bytes are in the directory."""
+        """Make an artifact exist whose bytes are in the directory. Raises STORE_FAILED while they are being deleted."""
+        if digest in self._deleting:
+            raise QuantfleetError(ErrorCode.STORE_FAILED, f"artifact {digest} is being deleted", "send it again")
         if digest not in self._records:
-            record = ArtifactRecord(digest, size, time.time())
+            record = self._records[digest] = ArtifactRecord(digest, size, time.time())
             await self._ledger.record(record)
-            self._records[digest] = record
+        else:
+            await self._ledger.record()  # its row may not be durable yet
+
+    async def recover(self) -> None:
+        """Give a row to every artifact that lost it in a crash: nobody would send it again, for its bytes are here."""
+        found = await asyncio.to_thread(lambda: list(self._directory.stored()))
+        lost = [ArtifactRecord(digest, size, time.time()) for digest, size in found if digest not in self._records]
+        self._records.update((record.digest, record) for record in lost)
+        await self._ledger.record(*lost)
 
     def read(self, digest: str) -> bytes:
         """All bytes of an artifact; blocks on the disk. Raises ARTIFACT_NOT_FOUND."""
@@ -52,7 +63,7 @@ class Library:
     def may_read(self, digest: str) -> None:
         """A user may read everything, a node what the tasks leased to it refer to. Raises ARTIFACT_FORBIDDEN."""
         peer = current_peer()
-        if peer.kind == "node" and digest not in self._ledger.readable_by(peer.name):
+        if peer.kind == "node" and not self._ledger.leases.may_read(peer.name, digest):
             raise QuantfleetError(
                 ErrorCode.ARTIFACT_FORBIDDEN,
                 f"no task leased to node {peer.name} refers to artifact {digest}",
@@ -67,9 +78,13 @@ class Library:
             kept.update(s.digest for manifest in entry.manifests.values() for s in manifest.samples)
             kept.update(digest for result in entry.results.values() for digest in artifacts_of(result))
         doomed = collectable(self._records.values(), kept, time.time(), age_s)
-        for digest in doomed:
-            del self._records[digest]
-        await self._ledger.record(deletes=[(ArtifactRecord, (digest,)) for digest in doomed])
-        for digest in doomed:
-            await asyncio.to_thread(self._directory.delete, digest)
+        self._deleting.update(doomed)
+        try:
+            for digest in doomed:
+                del self._records[digest]
+            await self._ledger.record(deletes=[(ArtifactRecord, (digest,)) for digest in doomed])
+            for digest in doomed:
+                await asyncio.to_thread(self._directory.delete, digest)
+        finally:
+            self._deleting.difference_update(doomed)
         await asyncio.to_thread(self._directory.sweep, time.time() - age_s)

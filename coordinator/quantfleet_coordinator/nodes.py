@@ -16,13 +16,17 @@ IN_SERVICE, CORDONED, DRAINING, REVOKED = "in-service", "cordoned", "draining", 
 
 @dataclass
 class Node:
-    """One node. `seen` is when it last called, on the monotonic clock (None: not since the coordinator started)."""
+    """One node. `seen` is when it last called, on the monotonic clock (None: not since the coordinator started).
+
+    `replies` numbers the answers to its polls, `polls` the polls themselves.
+    """
 
     record: NodeRecord
     devices: tuple[DeviceFacts, ...]
     version: str
     seen: float | None = None
     replies: int = 0
+    polls: int = 0
 
     @property
     def name(self) -> str:
@@ -72,15 +76,19 @@ class Nodes:
         return record
 
     def stand(self, name: str, standing: str) -> NodeRecord:
-        """Change whether a node is given tasks."""
+        """Change whether a node is given tasks. Raises CERTIFICATE_REVOKED for a node that was expelled."""
         node = self.get(name)
+        if node.record.standing == REVOKED:
+            raise QuantfleetError(
+                ErrorCode.CERTIFICATE_REVOKED, f"node {name} was revoked", "let it join again with a new token"
+            )
         node.record = replace(node.record, standing=standing)
         return node.record
 
     def heard(self, name: str, incarnation: str) -> Node:
         """A call of a registered run. Raises QuantfleetError(INCARNATION_STALE) when another run has begun since."""
         node = self.get(name)
-        if node.record.incarnation != incarnation:
+        if not incarnation or node.record.incarnation != incarnation:
             raise QuantfleetError(
                 ErrorCode.INCARNATION_STALE,
                 f"node {name} has been registered by another run of its agent",

@@ -114,7 +114,8 @@ def _results(entry: JobEntry) -> Iterable[Result]:
 
 
 def _measured(entry: JobEntry, task: Task, detail: Detail, result: BenchmarkResult, row: Measured) -> Result:
-    speedup = row.speedup and SpeedupFigure(row.speedup.value, row.speedup.low, row.speedup.high, "fp32")
+    ratio = row.speedup
+    speedup = SpeedupFigure(ratio.value, ratio.low, ratio.high, "fp32") if ratio else None
     at = datetime.datetime.fromtimestamp(result.measured_at, datetime.UTC)
     return Result(
         model=detail.model,

@@ -57,8 +57,18 @@ class Coordinator:
 
     async def start(self) -> None:
         """Load the state and open both ports. Raises STORE_FAILED, CREDENTIALS_INVALID or USAGE (address in use)."""
+        self._store = await asyncio.to_thread(self._open_store)
+        try:
+            await self._start()
+        except BaseException:
+            await asyncio.to_thread(self._store.close)  # another coordinator may have this directory now
+            raise
+
+    def _open_store(self) -> Store:
+        return SqliteStore(self._settings.state)
+
+    async def _start(self) -> None:
         settings = self._settings
-        self._store: Store = await asyncio.to_thread(SqliteStore, settings.state)
         self._directory = await asyncio.to_thread(ArtifactDirectory, settings.state / "artifacts")
         authority = Authority.open(settings.state / "ca", settings.fleet, node_lifetime_s=settings.node_lifetime_s)
         identity = authority.issue_server([settings.advertise])
@@ -79,6 +89,7 @@ class Coordinator:
         addresses = (self.enrolment_address, self.address)
         self._members = Members(self._ledger, authority, self._denylist, addresses)
         self._load()
+        await self._library.recover()
         await self._first_admin(authority)
         self._add_services()
         await self._server.start()
@@ -134,7 +145,13 @@ class Coordinator:
     def _reload(self, error: Exception) -> None:
         """A commit failed: memory is ahead of the store, which is the truth."""
         _log.error("the store failed, the state is loaded anew: %s", error)
-        self._load()
+        try:
+            self._load()
+        except Exception:
+            # What is in memory is not what is stored, and must not be served; whoever waits on `wait` starts anew.
+            _log.critical("the state cannot be loaded: the coordinator stops", exc_info=True)
+            self._spawn(self._server.stop(0))
+            self._spawn(self._enrolment.stop(0))
         self._ledger.changes.notify()
 
     async def _first_admin(self, authority: Authority) -> None:
@@ -149,15 +166,19 @@ class Coordinator:
             return
         key = make_key()
         issued = authority.issue_user(make_csr(key, FIRST_ADMIN), FIRST_ADMIN, Role.ADMIN)
-        await self._members.adopt(issued.record)
         credentials = Credentials(self.address, authority.bundle_pem, issued.certificate_pem, key)
+        # In this order: after a crash in between, the next start issues others; it does not for a recorded admin.
         await asyncio.to_thread(save_credentials, directory, credentials)
+        await self._members.adopt(issued.record)
 
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(COLLECT_EVERY_S)
             self._denylist.forget_expired(time.time())
-            await self._library.collect(self._settings.orphan_age_s)
+            try:
+                await self._library.collect(self._settings.orphan_age_s)
+            except Exception:
+                _log.exception("collecting artifacts failed; it is tried again")
 
     async def stop(self, grace_s: float = 1.0) -> None:
         """Close both ports, finish what is queued for the store, give the state directory back."""

@@ -76,6 +76,7 @@ class Members:
         """
         redeemed = tokens.redeem(self._tokens.get(token_id), secret, csr, time.time(), self._authority)
         if redeemed.certificate is None:
+            await self._ledger.record()  # the first answer may not be durable yet
             return redeemed.token, redeemed.certificate_pem
         token = redeemed.token
         former = self._valid(token.purpose, token.name)
@@ -83,6 +84,7 @@ class Members:
         self._certificates[redeemed.certificate.serial] = redeemed.certificate
         records: list[Record] = [token, redeemed.certificate, *self._revoked(former)]
         if token.purpose == "node":
+            records += self._ledger.lose_all(token.name, "its node joined again")
             records.append(self._ledger.nodes.enrol(token.name))
         subject = f"{token.purpose}/{token.name}"
         await self._ledger.record(*records, self._ledger.audited(subject, "member.join", redeemed.certificate.serial))

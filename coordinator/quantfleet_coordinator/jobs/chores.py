@@ -3,20 +3,22 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from quantfleet_coordinator.jobs.entry import COORDINATOR, JobEntry, digest_of, result_bytes
 from quantfleet_coordinator.jobs.ledger import Ledger
-from quantfleet_coordinator.reporting import write_report
+from quantfleet_coordinator.reporting import Devices, write_report
 from quantfleet_domain.calibration.calibrators import calibrator_named
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.calibration.partial import Partial, merge_partials
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.errors import Category, ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Task, TaskKind, TaskState
 from quantfleet_domain.jobs.spec import FileRef
 from quantfleet_domain.jobs.work import CalibrateResult, InspectResult, MergeResult, ReportResult
 
 _log = logging.getLogger(__name__)
+PAUSE_S = 1.0
 SELF = "coordinator"
 """What stands for a node in tasks that the coordinator does itself."""
 
@@ -50,17 +52,25 @@ class Chores:
             try:
                 await self._do(entry, task)
             except QuantfleetError as error:
-                # The store failed, or the job was cancelled meanwhile: what is still to do is found again.
+                # The store failed, or the disk: what is still to do is found again.
                 _log.warning("%s of job %s: %s", task.id, entry.record.id, error)
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(PAUSE_S)
+            except Exception:  # without this loop no job would ever end
+                _log.exception("%s of job %s failed", task.id, entry.record.id)
+                await asyncio.sleep(PAUSE_S)
 
     async def _do(self, entry: JobEntry, task: Task) -> None:
-        outcome = await asyncio.to_thread(self._work, entry, task)
+        # The thread gets what no one else changes meanwhile.
+        devices = {(node.name, facts.device): facts for node in self._ledger.nodes for facts in node.devices}
+        frozen = replace(entry, results=dict(entry.results))
+        outcome = await asyncio.to_thread(self._work, frozen, task, devices)
         if not isinstance(outcome, Failure):
             made = outcome.scales if isinstance(outcome, MergeResult) else outcome.report
             await self._record(made.digest, made.size)
-        job, current = entry.record.id, entry.job.tasks[task.id]
-        if current.state is not TaskState.READY or current.epoch != task.epoch:
+        job = entry.record.id
+        now = self._ledger.jobs.get(job)  # another object, if the state was loaded anew meanwhile
+        current = now.job.tasks[task.id] if now else None
+        if current is None or current.state is not TaskState.READY or current.epoch != task.epoch:
             return
         leased = self._ledger.change(job, Leased(task.id, SELF, ""))
         if isinstance(outcome, Failure):
@@ -70,12 +80,14 @@ class Chores:
             changed = self._ledger.change(job, Completed(task.id, task.epoch, SELF, digest), outcome)
         await self._ledger.record(*leased, *changed)
 
-    def _work(self, entry: JobEntry, task: Task) -> MergeResult | ReportResult | Failure:
+    def _work(self, entry: JobEntry, task: Task, devices: Devices) -> MergeResult | ReportResult | Failure:
         try:
             if task.kind is TaskKind.MERGE:
                 return self._merge(entry, entry.plan.details[task.id].model)
-            return self._report(entry)
+            return self._report(entry, devices)
         except QuantfleetError as error:
+            if error.category in (Category.EXHAUSTED, Category.UNREACHABLE):
+                raise  # this disk is full or fails: no fault of the task, and no use in trying at once
             return Failure(error.code, error.what, error.todo)
         except Exception as error:
             _log.exception("%s of job %s failed", task.id, entry.record.id)
@@ -92,6 +104,12 @@ class Chores:
         inspected = entry.results[f"{name}/inspect"]
         assert isinstance(inspected, InspectResult)
         merged = merge_partials([Partial.decode(self._read(part.partial.digest)) for part in parts])
+        if merged.numerics_class != inspected.numerics:
+            raise QuantfleetError(
+                ErrorCode.NUMERICS_MISMATCH,
+                f"the partial statistics of {name} are of another numerics class than its reference graph",
+                "run one version of quantfleet on all nodes of one kind",
+            )
         if merged.samples != set(range(model.calibration.data.samples)):
             raise QuantfleetError(
                 ErrorCode.PARTIAL_INVALID,
@@ -110,7 +128,6 @@ class Chores:
         scales = FileRef("scales.json", self._put(table), len(table))
         return MergeResult(scales, len(merged.samples), len(parts), sum(part.seconds for part in parts))
 
-    def _report(self, entry: JobEntry) -> ReportResult:
-        devices = {(node.name, facts.device): facts for node in self._ledger.nodes for facts in node.devices}
+    def _report(self, entry: JobEntry, devices: Devices) -> ReportResult:
         report = write_report(entry, devices).to_json()
         return ReportResult(FileRef("report.json", self._put(report), len(report)))

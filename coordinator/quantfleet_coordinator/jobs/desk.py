@@ -15,11 +15,12 @@ from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.placement import reason, why_not
 from quantfleet_domain.jobs.plan import with_shards
 from quantfleet_domain.jobs.spec import JobSpec
-from quantfleet_domain.jobs.validation import validate
+from quantfleet_domain.jobs.validation import is_readable, validate
 from quantfleet_protos.v1 import control_pb2, job_pb2
 from quantfleet_wire.codec import encode
 
 PROGRESS_EVERY_S = 0.5
+FEW_EVENTS = 32
 
 
 class Desk:
@@ -36,9 +37,11 @@ class Desk:
     async def submit(self, user: str, spec: JobSpec, request_id: str, must_be_servable: bool) -> JobEntry:
         """Accept a job; the same request gives the same job again.
 
-        Raises REQUEST_REUSED for another job under a known request, JOB_INVALID, POOL_NOT_FOUND, ARTIFACT_NOT_FOUND
-        for what was not uploaded, and TARGET_UNSERVABLE where that is asked for.
+        Raises USAGE without a request id, REQUEST_REUSED for another job under a known request, JOB_INVALID,
+        POOL_NOT_FOUND, ARTIFACT_NOT_FOUND for what was not uploaded, and TARGET_UNSERVABLE where that is asked for.
         """
+        if not request_id or not is_readable(request_id):
+            raise QuantfleetError(ErrorCode.USAGE, "the request has no proper id", "choose a random one for each job")
         digest = digest_of(encode(spec, job_pb2.JobSpec).SerializeToString(deterministic=True))
         known = next((e for e in self._ledger.jobs.values() if e.record.request_id == request_id), None)
         if known is None:
@@ -52,6 +55,10 @@ class Desk:
                 )
             await self._ledger.record()
             return known
+        # Nothing is awaited from here on, so that what is stored now cannot be collected before the job refers to it.
+        self._require(entry.spec.inputs(), "the job")
+        for manifest in entry.manifests.values():
+            self._require({sample.digest for sample in manifest.samples}, "the job's manifest")
         self._ledger.jobs[entry.record.id] = entry
         audited = self._ledger.audited(f"user/{user}", "job.submit", entry.record.id)
         await self._ledger.apply(entry.record.id, Started(), None, (entry.record, audited))
@@ -155,13 +162,13 @@ class Desk:
 
     async def watch(self, job: str, after: int) -> AsyncIterator[control_pb2.WatchJobResponse]:
         """The events of a job from the one behind `after`, as they come, until it has ended; progress between them."""
-        entry = self._ledger.find(job)
+        job = self._ledger.find(job).record.id
         told: dict[str, tuple[float, str]] = {}
         while True:
+            entry = self._ledger.find(job)  # another object, if the state was loaded anew meanwhile
             ended = entry.job.state is not JobState.RUNNING
-            events = await asyncio.to_thread(self._store.where, EventRecord, job_id=entry.record.id)
-            for event in events:
-                if event.sequence > after:
+            if entry.sequence > after:
+                for event in await asyncio.to_thread(self._events, job, after, entry.sequence):
                     after = event.sequence
                     yield control_pb2.WatchJobResponse.FromString(event.event)
             if ended and after >= entry.sequence:
@@ -174,6 +181,18 @@ class Desk:
                     yield progress
             if not ended:
                 await self._ledger.changes.wait(PROGRESS_EVERY_S)
+
+    def _events(self, job: str, after: int, last: int) -> list[EventRecord]:
+        """The durable events behind `after`: few by key, so that a watched job is not read whole at each change."""
+        if last - after > FEW_EVENTS:
+            return [event for event in self._store.where(EventRecord, job_id=job) if event.sequence > after]
+        found: list[EventRecord] = []
+        for sequence in range(after + 1, last + 1):
+            event = self._store.get(EventRecord, job, sequence)
+            if event is None:  # not durable yet; the next may become so before it is looked for
+                break
+            found.append(event)
+        return found
 
     def explain(self, job: str) -> list[control_pb2.Explanation]:
         """What each unfinished task waits for."""
@@ -193,7 +212,7 @@ class Desk:
                 return "the coordinator is at work on it"
             case TaskState.READY:
                 candidate = self._ledger.candidate(entry, task)
-                return reason(candidate, self._ledger.nodes.places(), self._ledger.claims())
+                return reason(candidate, self._ledger.nodes.places(), self._ledger.leases.claims())
             case _:
                 waiting = [n for n in (*task.needs, *task.after) if entry.job.tasks[n].state not in ENDED]
                 more = f" and {len(waiting) - 3} more" if len(waiting) > 3 else ""

@@ -11,6 +11,8 @@ from quantfleet_coordinator.store.base import Record
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Starved, Task, TaskState
 from quantfleet_domain.jobs.placement import Candidate, Claim, Place, choose, reason, why_not
+from quantfleet_domain.jobs.results import check_result
+from quantfleet_domain.jobs.validation import is_readable
 from quantfleet_domain.jobs.work import BenchmarkResult, Result
 from quantfleet_protos.v1 import fleet_pb2, task_pb2
 from quantfleet_wire.codec import encode
@@ -28,23 +30,37 @@ class Dispatcher:
         self._unservable_since: dict[tuple[str, str], float] = {}
 
     async def register(self, node: str, request: fleet_pb2.RegisterRequest) -> None:
-        """Begin a new run of a node; whatever its previous run held is lost, and goes to whoever asks next."""
+        """Begin a new run of a node; whatever its previous run held is lost, and goes to whoever asks next.
+
+        Raises QuantfleetError(USAGE) for names that cannot be.
+        """
+        names = [request.incarnation, *(device.device for device in request.devices)]
+        if not all(name and is_readable(name) for name in names):
+            raise QuantfleetError(
+                ErrorCode.USAGE, f"node {node} has a run or a device without a proper name", "start its worker again"
+            )
         known = self._ledger.nodes.get(node)
         fenced = known.record.incarnation not in ("", request.incarnation)
         record = self._ledger.nodes.register(node, request)
-        if fenced:
-            await self._lose_all(node, "its node was started anew")
-        await self._ledger.record(record, self._ledger.audited(f"node/{node}", "node.register", request.incarnation))
+        lost = self._ledger.lose_all(node, "its node was started anew") if fenced else []
+        audited = self._ledger.audited(f"node/{node}", "node.register", request.incarnation)
+        await self._ledger.record(record, *lost, audited)
 
     async def acquire(self, node: str, request: fleet_pb2.AcquireTasksRequest) -> fleet_pb2.AcquireTasksResponse:
         """Wait up to `wait_s` for tasks that fit the node's free devices, lease them, and hand them out."""
         arrived = time.monotonic()
-        deadline = arrived + min(request.wait_s, LONGEST_POLL_S)
+        deadline = arrived + min(LONGEST_POLL_S, request.wait_s)
         heard = self._ledger.nodes.heard(node, request.incarnation)
+        heard.polls += 1
+        poll = heard.polls
         await self._settle(node, request.last_reply, None)
-        heard.replies = max(heard.replies, request.last_reply)
         while True:
             heard = self._ledger.nodes.heard(node, request.incarnation)
+            # The state may have been loaded anew meanwhile; the node's own count is as good.
+            heard.replies = max(heard.replies, request.last_reply)
+            chosen: list[tuple[Candidate, str]] = []
+            if heard.polls != poll:  # the node has asked again since: nobody listens to this call any more
+                break
             chosen = self._choose(node)
             remaining = deadline - time.monotonic()
             if chosen or remaining <= 0:
@@ -73,16 +89,19 @@ class Dispatcher:
 
     def _choose(self, node: str) -> list[tuple[Candidate, str]]:
         """What each device of a node is given now; how many slots are free follows from the leases alone."""
-        places, claims = self._ledger.nodes.places(), self._ledger.claims()
+        places, claims = self._ledger.nodes.places(), self._ledger.leases.claims()
         held = [task.device for _, task in self._ledger.leased_to(node)]
         chosen: list[tuple[Candidate, str]] = []
         for place in (place for place in places if place.node == node):
-            device = place.facts.device
+            device, domain = place.facts.device, place.facts.measurement_domain
+            free = len(place.facts.slots) - held.count(device)
+            if free <= 0 and any(claim.domain == domain for claim in claims):
+                continue  # neither a core for a shared task nor an idle machine for an exclusive one
             taken = {(c.job, c.task) for c, _ in chosen}
             ready = [c for c in self._candidates() if (c.job, c.task) not in taken]
-            for candidate in choose(ready, place, len(place.facts.slots) - held.count(device), claims, places):
+            for candidate in choose(ready, place, free, claims, places):
                 chosen.append((candidate, device))
-                claims.append(Claim(place.facts.measurement_domain, candidate.requirement.exclusive))
+                claims.append(Claim(domain, candidate.requirement.exclusive))
         return chosen
 
     def _candidates(self) -> list[Candidate]:
@@ -113,17 +132,25 @@ class Dispatcher:
         A lease of an answer after `last_reply` never arrived, if the node asks anew (`held` is None); one of an answer
         up to `last_reply` that a heartbeat does not list is not held any more.
         """
+        records: list[Record] = []
         for entry, task in self._ledger.leased_to(node):
             carried = self._ledger.leases.reply(entry.record.id, task.id)
             undelivered = held is None and carried > last_reply
             dropped = held is not None and carried <= last_reply and (entry.record.id, task.id, task.epoch) not in held
             if undelivered or dropped:
-                await self._ledger.lose(entry.record.id, task, f"node {node} does not hold it")
+                records += self._ledger.lose(entry.record.id, task, f"node {node} does not hold it")
+        if records:
+            await self._ledger.record(*records)
 
     async def complete(self, node: str, incarnation: str, job: str, task: str, epoch: int, result: Result) -> None:
-        """Accept a result, once. Raises QuantfleetError(LEASE_STALE, RESULT_CONFLICT, ARTIFACT_NOT_FOUND)."""
+        """Accept a result, once.
+
+        Raises QuantfleetError(LEASE_STALE, RESULT_CONFLICT, ARTIFACT_NOT_FOUND), and WORKER_FAILED for a result that
+        the task cannot have.
+        """
         self._ledger.nodes.heard(node, incarnation)
         entry, _ = self._task(job, task)
+        check_result(entry.plan.details[task], result)
         missing = [digest for digest in artifacts_of(result) if not self._stored(digest)]
         if missing:
             raise QuantfleetError(
@@ -150,11 +177,7 @@ class Dispatcher:
 
     async def lose_node(self, node: str, why: str) -> None:
         """Take back everything leased to a node that was expelled."""
-        await self._lose_all(node, why)
-
-    async def _lose_all(self, node: str, why: str) -> None:
-        for entry, task in self._ledger.leased_to(node):
-            await self._ledger.lose(entry.record.id, task, why)
+        await self._ledger.record(*self._ledger.lose_all(node, why))
 
     async def keep_time(self) -> None:
         """For ever: take back leases whose term has run out, and give up tasks that no device came for."""
@@ -164,29 +187,35 @@ class Dispatcher:
                 await self._expire()
                 await self._starve()
             except QuantfleetError as error:
-                # The next round finds whatever this one left; a task may have been completed in between.
+                # The store failed; the next round finds whatever this one left.
                 _log.warning("keeping time: %s", error)
+            except Exception:  # without this loop no lease would ever run out
+                _log.exception("keeping time failed")
 
     async def _expire(self) -> None:
-        for job, name, epoch in self._ledger.leases.expired():
+        records: list[Record] = []
+        for job, name in self._ledger.leases.expired():
             task = self._ledger.jobs[job].job.tasks[name]
-            if task.state is TaskState.LEASED and task.epoch == epoch:
-                _log.warning("the lease of %s/%s on node %s has run out", job, name, task.node)
-                await self._ledger.lose(
-                    job, task, f"node {task.node} was not heard of for {self._ledger.leases.term_s:g} s"
-                )
+            _log.warning("the lease of %s/%s on node %s has run out", job, name, task.node)
+            why = f"node {task.node} was not heard of for {self._ledger.leases.term_s:g} s"
+            records += self._ledger.lose(job, task, why)
+        if records:
+            await self._ledger.record(*records)
 
     async def _starve(self) -> None:
         places, now = self._ledger.nodes.places(), time.monotonic()
         waiting: dict[tuple[str, str], float] = {}
+        records: list[Record] = []
         for candidate in self._candidates():
             if not _servable(candidate, places):
                 key = (candidate.job, candidate.task)
                 waiting[key] = self._unservable_since.get(key, now)
                 if now - waiting[key] > self._ledger.jobs[candidate.job].spec.patience_s:
-                    why = reason(candidate, places, self._ledger.claims())
-                    await self._ledger.apply(candidate.job, Starved(candidate.task, why))
+                    why = reason(candidate, places, self._ledger.leases.claims())
+                    records += self._ledger.change(candidate.job, Starved(candidate.task, why))
         self._unservable_since = waiting
+        if records:
+            await self._ledger.record(*records)
 
 
 def _servable(candidate: Candidate, places: Sequence[Place]) -> bool:

@@ -95,7 +95,9 @@ class JobEntry:
             happened = self.event(self.sequence, at)
             if isinstance(effect, TaskChanged):
                 task = effect.after
-                if task.state is TaskState.SUCCEEDED and result is not None:
+                if task.state is not TaskState.SUCCEEDED:
+                    self.results.pop(task.id, None)
+                elif result is not None:
                     self.results[task.id] = result
                 if task.state is not TaskState.LEASED:
                     self.doing.pop(task.id, None)

@@ -4,13 +4,18 @@ import time
 from dataclasses import dataclass
 
 from quantfleet_domain.jobs.lifecycle import Task
+from quantfleet_domain.jobs.placement import Claim
 
 
 @dataclass
 class Lease:
-    """One standing lease. `reply` numbers the answer that carried it (0: of an earlier run of the coordinator)."""
+    """One standing lease. `reply` numbers the answer that carried it (0: of an earlier run of the coordinator).
 
-    epoch: int
+    `claim` is what it holds of its machine, as the node was when it began: it stands whatever the node says later.
+    """
+
+    node: str
+    claim: Claim
     deadline: float
     reply: int
     readable: frozenset[str]
@@ -23,9 +28,9 @@ class Leases:
         self.term_s = term_s
         self._leases: dict[tuple[str, str], Lease] = {}
 
-    def begin(self, job: str, task: Task, reply: int, readable: frozenset[str]) -> None:
+    def begin(self, job: str, task: Task, claim: Claim, reply: int, readable: frozenset[str]) -> None:
         """A task was leased; the node may read these digests while it is."""
-        self._leases[job, task.id] = Lease(task.epoch, time.monotonic() + self.term_s, reply, readable)
+        self._leases[job, task.id] = Lease(task.node, claim, time.monotonic() + self.term_s, reply, readable)
 
     def end(self, job: str, task: str) -> None:
         """The lease, if there was one, is over."""
@@ -40,14 +45,22 @@ class Leases:
         """The number of the answer that carried the lease."""
         return self._leases[job, task].reply
 
-    def readable(self, job: str, task: str) -> frozenset[str]:
-        """What the holder may read."""
-        return self._leases[job, task].readable
+    def of(self, node: str) -> list[tuple[str, str]]:
+        """(job, task) of every lease of a node."""
+        return [key for key, lease in self._leases.items() if lease.node == node]
 
-    def expired(self) -> list[tuple[str, str, int]]:
-        """(job, task, epoch) of every lease whose term has run out."""
+    def claims(self) -> list[Claim]:
+        """What the standing leases hold."""
+        return [lease.claim for lease in self._leases.values()]
+
+    def may_read(self, node: str, digest: str) -> bool:
+        """Whether a task leased to this node refers to this artifact."""
+        return any(lease.node == node and digest in lease.readable for lease in self._leases.values())
+
+    def expired(self) -> list[tuple[str, str]]:
+        """(job, task) of every lease whose term has run out."""
         now = time.monotonic()
-        return [(job, task, lease.epoch) for (job, task), lease in self._leases.items() if lease.deadline < now]
+        return [key for key, lease in self._leases.items() if lease.deadline < now]
 
     def clear(self) -> None:
         """Forget all leases, before the state is loaded anew."""

@@ -5,7 +5,7 @@ writer is first in, first out: so whoever acts upon a change that is not durable
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from quantfleet_coordinator.jobs.changes import Changes
@@ -60,12 +60,14 @@ class Ledger:
             entry = self.jobs[record.id] = JobEntry.restore(record, tasks, sequence, manifest)
             for task in entry.job.tasks.values():
                 if task.state is TaskState.LEASED:
-                    self.leases.begin(record.id, task, 0, entry.readable(task.id))
+                    self._lease(entry, task, 0)
 
     async def record(self, *records: Record, deletes: Iterable[tuple[type[Record], tuple[Any, ...]]] = ()) -> None:
         """Make records durable, then wake whoever waits. Nothing to write still waits for what was queued before."""
-        await self._writer.submit(list(records), list(deletes))
-        self.changes.notify()
+        try:
+            await self._writer.submit(list(records), list(deletes))
+        finally:  # a caller that is cancelled here leaves its change behind, for others to act upon
+            self.changes.notify()
 
     async def apply(self, job: str, event: Event, result: Result | None = None, extra: tuple[Record, ...] = ()) -> None:
         """Take one step of a job's lifecycle and make it durable. Raises as `step` does, with nothing changed."""
@@ -82,14 +84,21 @@ class Ledger:
             self.leases.end(job, effect.after.id)
             # What the coordinator does itself has no device, and no lease that could run out.
             if isinstance(event, Leased) and effect.after.state is TaskState.LEASED and effect.after.device:
-                self.leases.begin(
-                    job, effect.after, self.nodes.get(effect.after.node).replies, entry.readable(event.task)
-                )
+                self._lease(entry, effect.after, self.nodes.get(effect.after.node).replies)
         return [*records]
 
-    async def lose(self, job: str, task: Task, reason: str) -> None:
-        """End a lease without a result."""
-        await self.apply(job, Lost(task.id, task.epoch, reason))
+    def _lease(self, entry: JobEntry, task: Task, reply: int) -> None:
+        facts = self.nodes.device(task.node, task.device)
+        claim = Claim(facts.measurement_domain if facts else task.node, entry.requirement(task.id).exclusive)
+        self.leases.begin(entry.record.id, task, claim, reply, entry.readable(task.id))
+
+    def lose(self, job: str, task: Task, reason: str) -> list[Record]:
+        """End a lease without a result, in memory; the records go to `record` as those of `change`."""
+        return self.change(job, Lost(task.id, task.epoch, reason))
+
+    def lose_all(self, node: str, reason: str) -> list[Record]:
+        """End every lease of a node without a result; as `lose`."""
+        return [r for entry, task in self.leased_to(node) for r in self.lose(entry.record.id, task, reason)]
 
     def attempt(self, job: str, task: Task, failure: Failure, log_tail: str) -> AttemptRecord:
         """What is kept of a failed attempt."""
@@ -128,26 +137,9 @@ class Ledger:
 
     def leased_to(self, node: str) -> list[tuple[JobEntry, Task]]:
         """The leases of a node."""
-        return [(entry, task) for entry, task in self.tasks_in(TaskState.LEASED) if task.node == node]
+        return [(self.jobs[job], self.jobs[job].job.tasks[task]) for job, task in self.leases.of(node)]
 
     def candidate(self, entry: JobEntry, task: Task) -> Candidate:
         """A ready task as placement sees it."""
         needed = entry.requirement(task.id)
         return Candidate(entry.record.id, task.id, needed, self.selectors.get(needed.pool) if needed.pool else None)
-
-    def claims(self) -> list[Claim]:
-        """What the standing leases hold."""
-        held = []
-        for entry, task in self.tasks_in(TaskState.LEASED):
-            facts = self.nodes.device(task.node, task.device)
-            if facts is not None:
-                held.append(Claim(facts.measurement_domain, entry.requirement(task.id).exclusive))
-        return held
-
-    def readable_by(self, node: str) -> Mapping[str, None]:
-        """The digests that a node may read now: those of the tasks leased to it."""
-        return {
-            digest: None
-            for entry, task in self.leased_to(node)
-            for digest in self.leases.readable(entry.record.id, task.id)
-        }

@@ -19,10 +19,11 @@ from quantfleet_coordinator.store.base import Store
 from quantfleet_coordinator.store.records import AuditRecord
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.spec import JobSpec
+from quantfleet_domain.jobs.validation import is_readable
 from quantfleet_domain.jobs.work import ReportResult
 from quantfleet_protos.v1 import base_pb2, control_pb2, control_pb2_grpc
 from quantfleet_wire.codec import decode, encode
-from quantfleet_wire.identity import Kind, Role, current_peer
+from quantfleet_wire.identity import NAME, Kind, Role, current_peer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _SERVICE = "/quantfleet.v1.Control/"
@@ -160,6 +161,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> control_pb2.CreateTokenResponse:
         """Make a single-use token."""
         role = Role.named(request.role) if request.role else None
+        if request.purpose not in ("node", "user"):
+            what = f"a token is for a node or a user, not for {request.purpose!r}"
+            raise QuantfleetError(ErrorCode.USAGE, what, "say which")
         purpose: Kind = "user" if request.purpose == "user" else "node"
         record, token = await self._members.create_token(_actor(), purpose, request.name, role, request.ttl_s)
         return control_pb2.CreateTokenResponse(token=token, token_id=record.id, expires_at=record.expires_at)
@@ -195,6 +199,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
 
     async def PutPool(self, request: control_pb2.PutPoolRequest, context: Context) -> control_pb2.PutPoolResponse:
         """Define a pool."""
+        if not NAME.fullmatch(request.pool.name) or not is_readable(request.pool.selector):
+            what = f"{request.pool.name!r} is no name for a pool, or its selector cannot be read"
+            raise QuantfleetError(ErrorCode.USAGE, what, "use letters, digits, '.', '_' and '-'")
         record = self._ledger.put_pool(request.pool.name, request.pool.selector)
         await self._ledger.record(record, self._ledger.audited(_actor(), "pool.put", record.name))
         return control_pb2.PutPoolResponse()

@@ -6,7 +6,7 @@ import grpc
 
 from quantfleet_coordinator.enrolment.members import Members
 from quantfleet_coordinator.jobs.dispatcher import Dispatcher
-from quantfleet_domain.errors import CATALOGUE, ErrorCode
+from quantfleet_domain.errors import CATALOGUE, ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Failure
 from quantfleet_domain.jobs.work import Result
 from quantfleet_protos.v1 import fleet_pb2, fleet_pb2_grpc
@@ -43,6 +43,12 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
 
     async def Complete(self, request: fleet_pb2.CompleteRequest, context: Context) -> fleet_pb2.CompleteResponse:
         """Accept a result."""
+        if request.result.WhichOneof("result") is None:
+            raise QuantfleetError(
+                ErrorCode.WORKER_FAILED,
+                f"the result of {request.task_id} is of no kind that this coordinator knows",
+                "run one version of quantfleet on the coordinator and its nodes",
+            )
         result = decode_union(request.result, Result)
         await self._dispatcher.complete(
             current_peer().name, request.incarnation, request.job_id, request.task_id, request.epoch, result
@@ -52,7 +58,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     async def Fail(self, request: fleet_pb2.FailRequest, context: Context) -> fleet_pb2.FailResponse:
         """Accept a failure; a code that this coordinator does not know is an internal one."""
         code = ErrorCode(request.failure.code) if request.failure.code in CATALOGUE else ErrorCode.INTERNAL
-        failure = Failure(code, request.failure.what, request.failure.todo)
+        failure = Failure(code, _storable(request.failure.what), _storable(request.failure.todo))
+        request.log_tail = _storable(request.log_tail)
         await self._dispatcher.fail(current_peer().name, request, failure)
         return fleet_pb2.FailResponse()
 
@@ -66,3 +73,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     ) -> fleet_pb2.GetTrustBundleResponse:
         """The authorities to trust."""
         return fleet_pb2.GetTrustBundleResponse(trust_bundle=self._members.trust_bundle)
+
+
+def _storable(text: str) -> str:
+    """What an engine printed may hold anything; not every store holds U+0000."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -150,7 +150,7 @@ class Cancelled:
 
 @dataclass(frozen=True)
 class Retried:
-    """The user wants everything that did not succeed to be tried again, with fresh budgets."""
+    """The user wants everything that did not succeed, or only in part, to be tried again, with fresh budgets."""
 
 
 Event = Started | Leased | Completed | Failed | Lost | Starved | Cancelled | Retried
@@ -220,9 +220,9 @@ def step(job: Job, event: Event) -> tuple[Job, tuple[Effect, ...]]:
     _propagate(tasks)
     state = ended_state(tasks)
     changes: list[Effect] = [
-        TaskChanged(job.tasks.get(key) if not isinstance(event, Started) else None, task)
+        TaskChanged(job.tasks[key] if not isinstance(event, Started) else None, task)
         for key, task in tasks.items()
-        if isinstance(event, Started) or job.tasks.get(key) != task
+        if isinstance(event, Started) or (job.tasks[key] is not task and job.tasks[key] != task)
     ]
     if state is not JobState.RUNNING and job.state is JobState.RUNNING:
         changes.append(JobEnded(state))
@@ -262,7 +262,10 @@ def _lease(tasks: dict[str, Task], event: Leased) -> None:
 
 
 def _fail(tasks: dict[str, Task], task: Task, failure: Failure) -> None:
-    """Give the task back while its budget lasts. A fault of the input fails at once: it would fail everywhere."""
+    """Give the task back while its budget lasts. A fault of the input fails at once: it would fail everywhere.
+
+    Bytes that were damaged on their way or on a node's disk (DIGEST_MISMATCH) are no fault of the input.
+    """
     infrastructure, engine = task.infrastructure_failures, task.engine_failures
     match failure.code:
         case ErrorCode.ENGINE_CRASHED | ErrorCode.ENGINE_FAILED:
@@ -270,7 +273,8 @@ def _fail(tasks: dict[str, Task], task: Task, failure: Failure) -> None:
             again = engine <= ENGINE_RETRIES
         case _:
             infrastructure += 1
-            again = CATALOGUE[failure.code] is not Category.BAD_INPUT and infrastructure <= INFRASTRUCTURE_RETRIES
+            hopeless = CATALOGUE[failure.code] is Category.BAD_INPUT and failure.code is not ErrorCode.DIGEST_MISMATCH
+            again = not hopeless and infrastructure <= INFRASTRUCTURE_RETRIES
     counted = replace(task, infrastructure_failures=infrastructure, engine_failures=engine, failure=failure)
     if again:
         tasks[task.id] = replace(counted, state=TaskState.READY, epoch=task.epoch + 1, node="", device="")
@@ -279,7 +283,7 @@ def _fail(tasks: dict[str, Task], task: Task, failure: Failure) -> None:
 
 
 def _retry(job: Job, tasks: dict[str, Task]) -> None:
-    lost = [t for t in job.tasks.values() if t.state in ENDED and t.state is not TaskState.SUCCEEDED]
+    lost = [t for t in job.tasks.values() if t.state in ENDED and (t.partial or t.state is not TaskState.SUCCEEDED)]
     if job.state is JobState.RUNNING or not lost:
         raise QuantfleetError(
             ErrorCode.JOB_NOT_RETRYABLE,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
@@ -39,12 +40,19 @@ class Manifest:
         """Read what `to_json` wrote. Raises QuantfleetError(DATA_NOT_FOUND) where it is anything else."""
         try:
             document = json.loads(data)
-            if document["schema"] != SCHEMA:
-                raise ValueError(f"its schema is {document['schema']!r}, not {SCHEMA!r}")
-            return Manifest(
-                tuple(Sample(s["name"], s["digest"], int(s["size"]), s.get("label")) for s in document["samples"])
-            )
-        except (ValueError, KeyError, TypeError) as error:
+            if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+                raise ValueError(f"it is not of schema {SCHEMA}")
+            return Manifest(tuple(_sample(row) for row in document["samples"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise QuantfleetError(
                 ErrorCode.DATA_NOT_FOUND, f"the data set's manifest cannot be read: {error}", "submit the job again"
             ) from error
+
+
+def _sample(row: Any) -> Sample:
+    sample = Sample(row["name"], row["digest"], row["size"], row.get("label"))
+    texts = isinstance(sample.name, str) and isinstance(sample.digest, str)
+    # A bool is an int to isinstance, and none here.
+    if not texts or type(sample.size) is not int or sample.size < 0 or type(sample.label) not in (int, type(None)):
+        raise ValueError(f"{row!s:.100} is no sample")
+    return sample

@@ -48,7 +48,8 @@ def why_not(requirement: Requirement, selector: Selector | None, facts: DeviceFa
         return f"{facts.device}: {requirement.cores} threads are asked for, it has {len(facts.cores)} cores"
     numerics = requirement.numerics
     if numerics is not None:
-        version = engines[numerics.engine].version
+        reference = engines.get(numerics.engine)
+        version = reference.version if reference else "(not installed there)"
         if (facts.numerics_isa, version) != (numerics.isa, numerics.engine_version):
             return (
                 f"{facts.device}: its numerics class is {numerics.engine} {version} on {facts.numerics_isa}, "

@@ -26,7 +26,6 @@ from quantfleet_domain.jobs.work import (
 
 SMALLEST_SHARD = 8
 """Samples below which another shard costs more (a process, a session) than it saves."""
-RUNTIME_MODES = ("runtime",)
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def with_shards(spec: JobSpec, slots: int) -> JobSpec:
     """Settle every `auto` (0) number of shards for a fleet with so many free slots; no result depends on the choice."""
 
     def settle(shards: int, samples: int) -> int:
-        wanted = shards or max(1, min(2 * max(slots, 1), samples // SMALLEST_SHARD))
+        wanted = shards or max(1, min(slots, samples // SMALLEST_SHARD))
         return min(wanted, samples)
 
     models = tuple(
@@ -140,7 +139,7 @@ def make_plan(spec: JobSpec) -> Plan:
                         )
                     needs = (inspect, quantized[offer.runtime])
                 base = Detail(TaskKind.BENCHMARK, name, index, engine, offer.runtime)
-                if spec.benchmark.modes:
+                if spec.benchmark.modes and _measurable(model, target.precisions):
                     add(f"{name}/benchmark/{index}/{engine}", base, needs)
                 if model.evaluate:
                     for precision in _measurable(model, target.precisions):
@@ -211,7 +210,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 variants=tuple(
                     _variant(model, detail.runtime, p, results) for p in _measurable(model, target.precisions)
                 ),
-                modes=spec.benchmark.modes if model.evaluate or model.calibration else RUNTIME_MODES,
+                modes=spec.benchmark.modes,
                 threads=target.threads,
                 batch_sizes=target.batch_sizes,
                 warmup=spec.benchmark.warmup,

@@ -12,11 +12,16 @@ from quantfleet_domain.reporting import gates
 
 def validate(spec: JobSpec) -> None:
     """Raises QuantfleetError(JOB_INVALID) naming the first thing that cannot be."""
+    _require(is_readable(spec.name), f"{spec.name!r} is no name for a job", "leave out its control characters")
     names = [model.name for model in spec.models]
     _require(bool(names), "the job names no model", "give it a model")
     for name in names:
         _require(names.count(name) == 1, f"two models are called {name!r}", "give each model its own name")
-        _require(bool(name) and "/" not in name, f"{name!r} is no name for a model", "use a name without '/'")
+        _require(
+            bool(name) and "/" not in name and name not in (".", "..") and is_readable(name),
+            f"{name!r} is no name for a model",
+            "use a name without '/' and control characters",
+        )
     for model in spec.models:
         _validate_model(model)
     _known("mode", spec.benchmark.modes, MODES)
@@ -31,6 +36,8 @@ def _validate_model(model: ModelSpec) -> None:
     where = f"model {model.name}"
     _known("format", [model.format], MODEL_FORMATS)
     _require(bool(model.files), f"{where} has no files", "give it a path")
+    for ref in (*model.files, *([model.preprocess] if model.preprocess else [])):
+        _require(is_inside(ref.name), f"{where}: {ref.name!r} is no file below the model", "use a relative path")
     if model.calibration:
         _known("calibrator", [model.calibration.calibrator], CALIBRATORS)
         _require(model.calibration.data.samples > 0, f"{where} has no calibration samples", "give it some")
@@ -40,10 +47,27 @@ def _validate_model(model: ModelSpec) -> None:
         _require(model.evaluate.data.samples > 0, f"{where} has no evaluation samples", "give it some")
         _known("metric", model.evaluate.metrics, METRICS)
     for target in model.targets:
+        for what, named in (("engines", target.engines), ("precisions", target.precisions)):
+            _require(bool(named), f"{where}: a target has no {what}", f"name its {what}")
         _known("engine", target.engines, ENGINES)
         _known("precision", target.precisions, PRECISIONS)
         for what, values in (("threads", target.threads), ("batch_sizes", target.batch_sizes)):
             _require(bool(values) and min(values) >= 1, f"{where}: {what} must be counts from 1 on", "give e.g. [1]")
+        lists: tuple[Sequence[object], ...] = (target.engines, target.precisions, target.threads, target.batch_sizes)
+        for listed in lists:
+            twice = next((value for value in listed if listed.count(value) > 1), None)
+            _require(twice is None, f"{where}: a target lists {twice!r} twice", "list it once")
+
+
+def is_inside(name: str) -> bool:
+    """Whether a file's name stays in the directory that it is put in, on every system."""
+    parts = name.replace("\\", "/").split("/")
+    return is_readable(name) and not {"", ".", ".."} & set(parts) and ":" not in parts[0]
+
+
+def is_readable(text: str) -> bool:
+    """Whether no control character is in it: they spoil terminals, and not every store holds U+0000."""
+    return not any(character < " " or character == "\x7f" for character in text)
 
 
 def _known(what: str, values: Sequence[str], known: Iterable[str]) -> None:

@@ -1,0 +1,61 @@
+"""Whether a result is one that its task can have. Not for whether its figures are true or its artifacts good."""
+
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
+from quantfleet_domain.jobs.lifecycle import TaskKind
+from quantfleet_domain.jobs.plan import Detail
+from quantfleet_domain.jobs.spec import FileRef
+from quantfleet_domain.jobs.validation import is_inside
+from quantfleet_domain.jobs.work import (
+    BenchmarkResult,
+    CalibrateResult,
+    EvaluateResult,
+    InspectResult,
+    QuantizeResult,
+    Result,
+)
+
+
+def check_result(detail: Detail, result: Result) -> None:
+    """Raises QuantfleetError(WORKER_FAILED) for what later tasks or the report could not work with."""
+    wrong = _wrong(detail, result) or next((w for ref in _files(result) if (w := _wrong_name(ref))), "")
+    if wrong:
+        raise QuantfleetError(
+            ErrorCode.WORKER_FAILED,
+            f"this is no result of a task of kind {detail.kind}: {wrong}",
+            "run one version of quantfleet on the coordinator and its nodes",
+        )
+
+
+def _wrong(detail: Detail, result: Result) -> str:
+    match detail.kind, result:
+        case TaskKind.INSPECT, InspectResult(numerics=numerics):
+            return _differs("reference engine", numerics.engine, REFERENCE_ENGINE)
+        case TaskKind.CALIBRATE, CalibrateResult(samples=samples):
+            return _differs("number of samples", samples, detail.count)
+        case TaskKind.QUANTIZE, QuantizeResult(runtime=runtime, forms=forms):
+            return _differs("runtime", runtime, detail.runtime) or ("" if forms else "it brings no form")
+        case TaskKind.BENCHMARK, BenchmarkResult(engine=engine):
+            return _differs("engine", engine, detail.engine)
+        case TaskKind.EVALUATE, EvaluateResult(engine=engine, precision=precision, first=first):
+            found = (engine, precision, first, *(len(c) for c in (result.labels, result.predicted, result.in_top5)))
+            asked = (detail.engine, detail.precision, detail.first, *[detail.count] * 3)
+            return _differs("slice", found, asked)
+    return f"it is a {type(result).__name__}"
+
+
+def _files(result: Result) -> tuple[FileRef, ...]:
+    match result:
+        case InspectResult(reference=reference, graph=graph):
+            return (reference, graph)
+        case QuantizeResult(forms=forms):
+            return tuple(ref for form in forms for ref in form.files)
+    return ()
+
+
+def _wrong_name(ref: FileRef) -> str:
+    return "" if is_inside(ref.name) else f"{ref.name!r} leads out of its directory"
+
+
+def _differs(what: str, found: object, asked: object) -> str:
+    return "" if found == asked else f"its {what} is {found!r}, not {asked!r}"
