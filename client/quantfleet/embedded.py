@@ -9,18 +9,20 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeVar
 
 from quantfleet.children import Child
 from quantfleet.client import Client
-from quantfleet.following import Delivered, deliver, follow, submit
+from quantfleet.following import follow, submit
 from quantfleet.jobfile.prepare import PreparedJob
 from quantfleet.progress import Display
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
+T = TypeVar("T")
 READY_S = 60.0
 LIVE_S = 180.0
 DEFAULT_WORKERS = 2
@@ -29,18 +31,22 @@ _LOOK_S = 0.25
 
 
 async def run_job(
-    prepared: PreparedJob, directory: Path, display: Display, workers: int | None = None, keep_state: bool = False
-) -> Delivered:
-    """Run one job on this machine to its end and write its report and files into `directory`.
+    prepared: PreparedJob,
+    finish: Callable[[Client, str], Awaitable[T]],
+    display: Display,
+    workers: int | None = None,
+    keep_state: bool = False,
+) -> T:
+    """Run one job on this machine to its end; returns what `finish` makes of it, given a client and the job's id.
 
     `workers` is how many nodes share the machine's cores (two, or one where there is one core). Raises QuantfleetError:
     USAGE for more workers than cores, TARGET_UNSERVABLE, WORKER_FAILED with the end of a log.
     """
     shares = core_shares(workers)
     async with _fleet(shares, display, keep_state) as (client, children):
-        job = asyncio.create_task(_job(client, prepared, directory, display))
+        job = asyncio.create_task(_job(client, prepared, finish, display))
         watched = [asyncio.create_task(child.keep_alive()) for child in children]
-        both: list[asyncio.Task[Delivered] | asyncio.Task[None]] = [job, *watched]
+        both: list[asyncio.Task[Any]] = [job, *watched]
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             for died in watched:
@@ -66,10 +72,12 @@ def core_shares(workers: int | None) -> list[tuple[int, ...]]:
     return [tuple(cores[a:b]) for a, b in pairwise(bounds)]
 
 
-async def _job(client: Client, prepared: PreparedJob, directory: Path, display: Display) -> Delivered:
+async def _job(
+    client: Client, prepared: PreparedJob, finish: Callable[[Client, str], Awaitable[T]], display: Display
+) -> T:
     job = await submit(client, prepared, display, must_be_servable=True)
     await follow(client, job, display)
-    return await deliver(client, job, directory)
+    return await finish(client, job)
 
 
 @asynccontextmanager

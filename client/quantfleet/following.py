@@ -21,6 +21,12 @@ class Delivered:
     page: Path | None
 
 
+def default_directory(name: str) -> Path:
+    """Where the report of a job of this name goes unless told otherwise."""
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).lstrip(".")
+    return Path("quantfleet-report") / (safe or "job")
+
+
 async def submit(client: Client, prepared: PreparedJob, display: Display, *, must_be_servable: bool) -> str:
     """Upload and submit a job; returns its identifier."""
     submitted = await client.submit(

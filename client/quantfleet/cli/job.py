@@ -10,7 +10,7 @@ from quantfleet.cli.calling import call
 from quantfleet.cli.options import CredentialsOption, Job, Json
 from quantfleet.cli.showing import show_delivered
 from quantfleet.client import Client
-from quantfleet.following import Delivered, deliver, exit_code, follow, submit
+from quantfleet.following import Delivered, default_directory, deliver, exit_code, follow, submit
 from quantfleet.jobfile.prepare import load_job
 from quantfleet.progress import display
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
@@ -44,7 +44,7 @@ def submit_job(
                 return job, None
             shown.note(f"job {job}")
             await follow(client, job, shown)
-            return job, await deliver(client, job, out or Path("quantfleet-report") / prepared.spec.name)
+            return job, await deliver(client, job, out or default_directory(prepared.spec.name))
 
         job, delivered = call(credentials, use)
     if delivered:

@@ -1,28 +1,51 @@
 """`quantfleet run`, `calibrate` and `benchmark`: a job on this machine, with a fleet that lives as long as the job."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+import yaml
 
+from quantfleet.cli import output
 from quantfleet.cli.options import Json, Workers
 from quantfleet.cli.showing import show_delivered
-from quantfleet.following import Delivered, exit_code
+from quantfleet.cli.worker import require_extras
+from quantfleet.client import Client
+from quantfleet.following import default_directory, deliver, exit_code
 from quantfleet.jobfile import document
+from quantfleet.jobfile.document import JobDocument
 from quantfleet.jobfile.prepare import prepare
-from quantfleet.progress import Display, display
+from quantfleet.progress import display
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
+T = TypeVar("T")
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Where to write. Default: quantfleet-report/NAME.")
 ]
 KeepState = Annotated[bool, typer.Option("--keep-state", help="Keep the coordinator's and workers' state and logs.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file, or a Paddle model's directory.")]
+ListFile = Annotated[
+    Path | None, typer.Option("--list", metavar="FILE", help="Lines `path` or `path label` below the data's directory.")
+]
+Preprocess = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A PaddleClas inference_cls.yaml. Default: the one beside the model."),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take so many samples at most.")]
+CalibratorName = Annotated[str, typer.Option("--calibrator", help="How thresholds are chosen: absmax, avg, …")]
+Percentile = Annotated[float | None, typer.Option(help="Mass that the percentile calibrator covers, percent.")]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option("--input-shape", metavar="NAME=1,3,224,224", help="Shape of an input whose own is not fixed."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the three commands to the application."""
-    app.command()(run)
+    for command in (run, calibrate, benchmark):
+        app.command()(command)
 
 
 def run(
@@ -33,22 +56,138 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a job on this machine: coordinator, TLS, Ray and workers start for it and are gone after it."""
-    with display() as shown:
-        delivered = run_embedded(document.read(job), out, workers, keep_state, shown)
+    _report(document.read(job), out, workers, keep_state, as_json)
+
+
+def calibrate(
+    model: Model,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Directory of pictures or .npy files.")],
+    out: Annotated[Path, typer.Option("--out", metavar="SCALES.json", help="The scale table to write.")],
+    list_file: ListFile = None,
+    preprocess: Preprocess = None,
+    calibrator: CalibratorName = document.DEFAULT_CALIBRATOR,
+    percentile: Percentile = None,
+    shards: Annotated[int | None, typer.Option(min=1, help="Shards; the table does not depend on it.")] = None,
+    limit: Limit = None,
+    input_shape: Shapes = None,
+    workers: Workers = None,
+    keep_state: KeepState = False,
+    as_json: Json = False,
+) -> None:
+    """Calibrate a model on this machine and write its scale table; nothing is measured."""
+    section = _without_none(
+        data=_data(data, list_file, preprocess, limit), calibrator=calibrator, percentile=percentile, shards=shards
+    )
+    job = _job("calibrate", model, input_shape, calibration=section, targets=[], benchmark={"modes": []})
+
+    async def finish(client: Client, identifier: str) -> dict[str, object]:
+        report = (await client.report(identifier)).report
+        if report.job.state != "succeeded":
+            error = report.job.error
+            raise QuantfleetError(
+                ErrorCode.JOB_FAILED,
+                error.what if error else f"the calibration {report.job.state}",
+                error.todo if error else "run it again with --keep-state and read the logs",
+            )
+        await client.fetch_file(identifier, f"{job.models[0].name}/scales.json", out)
+        found = report.calibration[job.models[0].name]
+        return {
+            "scales": str(out),
+            "sha256": found.scales_sha256,
+            "calibrator": found.calibrator,
+            "samples": found.samples,
+            "seconds": found.seconds,
+        }
+
+    made = _embedded(job, finish, workers, keep_state)
+    if as_json:
+        output.emit(made)
+    else:
+        output.say(f"{out}: {made['calibrator']} over {made['samples']} samples, sha256 {made['sha256']}")
+
+
+def benchmark(
+    model: Model,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Samples: to calibrate INT8 with, and to measure end to end.")
+    ] = None,
+    list_file: ListFile = None,
+    preprocess: Preprocess = None,
+    calibrator: CalibratorName = document.DEFAULT_CALIBRATOR,
+    percentile: Percentile = None,
+    limit: Limit = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Engine; may be repeated. Default: all.")] = None,
+    threads: Annotated[str, typer.Option(metavar="1,2", help="Thread counts to measure with.")] = "1",
+    batch_sizes: Annotated[str, typer.Option(metavar="1,8", help="Batch sizes to measure with.")] = "1",
+    repeat: Annotated[int, typer.Option(min=1, help="Timed runs.")] = document.DEFAULT_REPEAT,
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before them.")] = document.DEFAULT_WARMUP,
+    input_shape: Shapes = None,
+    out: Out = None,
+    workers: Workers = None,
+    keep_state: KeepState = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on this machine: FP32, and INT8 where --data gives samples to calibrate with."""
+    sections: dict[str, Any] = {"benchmark": {"warmup": warmup, "repeat": repeat}}
+    if data or list_file:
+        sections["calibration"] = _without_none(
+            data=_data(data, list_file, preprocess, limit), calibrator=calibrator, percentile=percentile
+        )
+    target = {"threads": _counts("--threads", threads), "batch_sizes": _counts("--batch-sizes", batch_sizes)}
+    sections["targets"] = [{**target, "engines": list(engine)} if engine else target]
+    _report(_job("benchmark", model, input_shape, **sections), out, workers, keep_state, as_json)
+
+
+def _report(job: JobDocument, out: Path | None, workers: int | None, keep_state: bool, as_json: bool) -> None:
+    directory = out or default_directory(job.name)
+    if directory.exists() and not directory.is_dir():
+        raise QuantfleetError(ErrorCode.USAGE, f"{directory} is a file", "give a directory as --out")
+    delivered = _embedded(job, lambda client, job: deliver(client, job, directory), workers, keep_state)
     show_delivered(delivered, as_json)
     raise typer.Exit(exit_code(delivered.report))
 
 
-def run_embedded(
-    job: document.JobDocument, out: Path | None, workers: int | None, keep_state: bool, shown: Display
-) -> Delivered:
-    """Run a job that was read. Raises what `quantfleet.embedded.run_job` does."""
-    from quantfleet.cli.worker import require_extras
+def _embedded(
+    job: JobDocument, finish: Callable[[Client, str], Awaitable[T]], workers: int | None, keep_state: bool
+) -> T:
     from quantfleet.embedded import run_job
 
     require_extras()
-    prepared = prepare(job, lambda done, total: shown.stage("hashing, files", done, total))
-    directory = out or Path("quantfleet-report") / job.name.replace("/", "-")
-    if directory.exists() and not directory.is_dir():
-        raise QuantfleetError(ErrorCode.USAGE, f"{directory} is a file", "give a directory as --out")
-    return asyncio.run(run_job(prepared, directory, shown, workers, keep_state))
+    with display() as shown:
+        prepared = prepare(job, lambda done, total: shown.stage("hashing, files", done, total))
+        return asyncio.run(run_job(prepared, finish, shown, workers, keep_state))
+
+
+def _job(what: str, model: Path, shapes: list[str] | None, **sections: Any) -> JobDocument:
+    """The job that the options mean, written as a job file would be: the report shows it, and it can be run again."""
+    part: dict[str, Any] = {"path": str(model.absolute())}
+    if shapes:
+        part["input_shapes"] = dict(_shape(text) for text in shapes)
+    name = f"{model.resolve().stem}-{what}"
+    text = {"apiVersion": document.API_VERSION, "kind": "Job", "name": name, "model": part, **sections}
+    return document.read_text(yaml.safe_dump(text, sort_keys=False, allow_unicode=True), "", Path.cwd())
+
+
+def _data(path: Path | None, list_file: Path | None, preprocess: Path | None, limit: int | None) -> dict[str, Any]:
+    paths = {"path": path, "list": list_file, "preprocess": preprocess}
+    return {key: str(value.absolute()) for key, value in paths.items() if value} | _without_none(limit=limit)
+
+
+def _without_none(**values: object) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _counts(option: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        what = f"{option} {text!r} is no list of counts"
+        raise QuantfleetError(ErrorCode.USAGE, what, "write e.g. 1 or 1,2,4") from None
+
+
+def _shape(text: str) -> tuple[str, list[int]]:
+    name, equals, dims = text.rpartition("=")
+    if not equals or not name:
+        what = f"--input-shape {text!r} names no input"
+        raise QuantfleetError(ErrorCode.USAGE, what, "write e.g. x=1,3,224,224")
+    return name, _counts("--input-shape", dims)

@@ -18,7 +18,10 @@ _NAMES = {"map": "a mapping", "seq": "a list", "null": "nothing"}
 
 
 def parse(text: str, source: str) -> "Value":
-    """The root value of a YAML document. `source` is what errors call it. Raises QuantfleetError(JOB_INVALID)."""
+    """The root value of a YAML document. `source` is what errors call it, empty where no user wrote it.
+
+    Raises QuantfleetError(JOB_INVALID).
+    """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -49,13 +52,15 @@ class Value:
 
     @property
     def place(self) -> str:
-        """`file:line:column`, both from 1."""
+        """`file:line:column`, both from 1; empty for a document that no user wrote."""
+        if not self._source:
+            return ""
         mark = self._node.start_mark
         return f"{self._source}:{mark.line + 1}:{mark.column + 1}"
 
     def error(self, what: str, todo: str, code: ErrorCode = ErrorCode.JOB_INVALID) -> QuantfleetError:
         """An error at this place."""
-        return QuantfleetError(code, f"{self.place}: {what}", todo)
+        return QuantfleetError(code, f"{self.place}: {what}" if self.place else what, todo)
 
     def mapping(self, known: Iterable[str] | None = None) -> dict[str, "Value"]:
         """The values by key. A key outside `known` is an error that names the nearest known one; so is a second one."""
@@ -155,5 +160,5 @@ class Value:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """What to do about an unknown name: the most similar known one first, then all of them."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"did you mean {close[0]!r}? there are {', '.join(known)}" if close else "there is none"
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"there are {', '.join(known)}"
