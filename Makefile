@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint protos bench clean
+
+.PHONY: demo test test-namespaces lint protos clean
 
 demo: $(INSTALLED) examples/digits/data/.prepared
 	$(BIN)/quantfleet run examples/digits/job.yaml --out demo-report
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# Needs root: the fleet in four network namespaces.
+test-namespaces: $(INSTALLED)
+	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/test_namespaces.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -85,7 +85,7 @@ class RunningFleet:
         until(lambda: {n["name"] for n in self.nodes() if n["state"] == "live"} >= set(names), f"{names} live")
 
     def nodes(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(quantfleet("node", "list", "--json", *self.admin).stdout)["nodes"]
+        found: list[dict[str, Any]] = json.loads(quantfleet("node", "list", "--json", *self.admin).stdout)
         return found
 
     def submit(self, job: Path) -> str:

@@ -162,6 +162,6 @@ def test_a_full_disk_on_upload_is_one_error_and_the_coordinator_goes_on_serving(
             done = quantfleet("job", "submit", str(write_job(folder, "job")), *admin, check=False)
             assert done.returncode == REFUSED, done.stderr
             assert "Traceback" not in done.stderr
-            assert json.loads(quantfleet("job", "list", "--json", *admin).stdout)["jobs"] == []
+            assert json.loads(quantfleet("job", "list", "--json", *admin).stdout) == []
         finally:
             coordinator.terminate()
