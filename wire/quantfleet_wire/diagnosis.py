@@ -1,8 +1,9 @@
 """Why a connection failed: gRPC says UNAVAILABLE for every refused handshake. Only for use after a failed call.
 
-One plain TLS handshake with the same material tells more: OpenSSL reports the alert that the coordinator sent. In
-TLS 1.3 the client is done before the server has looked at its certificate, so that alert comes with the first read
-(RFC 8446, 4.4.2.4 and 6.2); a coordinator that accepts sends its HTTP/2 SETTINGS unasked (RFC 9113, 3.4).
+One plain TLS handshake with the same material tells more. In TLS 1.3 the client is done before the server has looked at
+its certificate (RFC 8446, 4.4.2.4), so the verdict comes with the first read: a coordinator that accepts sends its
+HTTP/2 SETTINGS unasked (RFC 9113, 3.4), one that refuses closes. gRPC's server sends no alert with the reason, so the
+reason is then looked for in the certificate itself, with the same checks that the server makes.
 """
 
 import os
@@ -12,42 +13,23 @@ import time
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_wire.identity import TARGET_NAME
+from quantfleet_wire.identity import TARGET_NAME, parse_peer
 from quantfleet_wire.identity_files import Credentials
 
 _TIMEOUT_S: Final = 3.0
-_REJOIN: Final = "enrol again with a new token"
-# OpenSSL's names of the alerts that a server sends about a client's certificate.
-_ALERTS: Final = {
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": ErrorCode.CERTIFICATE_REQUIRED,
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": ErrorCode.CERTIFICATE_REQUIRED,
-    "TLSV1_ALERT_UNKNOWN_CA": ErrorCode.CERTIFICATE_FOREIGN,
-    "SSLV3_ALERT_BAD_CERTIFICATE": ErrorCode.CERTIFICATE_FOREIGN,
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": ErrorCode.CERTIFICATE_FOREIGN,
-    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": ErrorCode.CERTIFICATE_FOREIGN,
-    "TLSV1_ALERT_DECRYPT_ERROR": ErrorCode.CERTIFICATE_FOREIGN,
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": ErrorCode.CERTIFICATE_EXPIRED,
-    "SSLV3_ALERT_CERTIFICATE_REVOKED": ErrorCode.CERTIFICATE_REVOKED,
-}
-_EXPLAINED: Final = {
-    ErrorCode.CERTIFICATE_REQUIRED: ("wants a certificate, and none was given", _REJOIN),
-    ErrorCode.CERTIFICATE_FOREIGN: ("does not accept this certificate: another fleet issued it", _REJOIN),
-    ErrorCode.CERTIFICATE_EXPIRED: ("says that this certificate has expired", f"check the clock, or {_REJOIN}"),
-    ErrorCode.CERTIFICATE_REVOKED: ("says that this certificate is revoked", _REJOIN),
-}
+_REJOIN: Final = "enrol with a new token"
 
 
 def diagnose(credentials: Credentials, failed: QuantfleetError) -> QuantfleetError:
     """The reason for which the call with these credentials `failed` in the transport; `failed` itself if none shows.
 
-    Blocks for three seconds a step at the most. Gives COORDINATOR_UNREACHABLE, COORDINATOR_FOREIGN or one of
-    CERTIFICATE_REQUIRED, _FOREIGN, _EXPIRED, _REVOKED; raises nothing.
+    Blocks for three seconds a step at the most. Gives COORDINATOR_UNREACHABLE, COORDINATOR_FOREIGN,
+    CERTIFICATE_REQUIRED, CERTIFICATE_FOREIGN or CERTIFICATE_EXPIRED; raises nothing.
     """
     address = credentials.address
-    if credentials.certificate_pem and _ended(credentials.certificate_pem):
-        return QuantfleetError(ErrorCode.CERTIFICATE_EXPIRED, "this certificate has expired", _REJOIN)
     host, _, port = address.rpartition(":")
     try:
         plain = socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S)
@@ -56,27 +38,46 @@ def diagnose(credentials: Credentials, failed: QuantfleetError) -> QuantfleetErr
         return QuantfleetError(ErrorCode.COORDINATOR_UNREACHABLE, f"no connection to {address}: {error}", todo)
     try:
         with plain, _context(credentials).wrap_socket(plain, server_hostname=TARGET_NAME) as secured:
-            secured.recv(1)
+            accepted = bool(secured.recv(1))
     except ssl.SSLCertVerificationError as error:
         what = f"the server at {address} is not the coordinator of this fleet: {error.verify_message}"
-        todo = "check the address; if the fleet was set up anew, enrol again with a new token"
+        todo = "check the address; if the fleet was set up anew, enrol with a new token"
         return QuantfleetError(ErrorCode.COORDINATOR_FOREIGN, what, todo)
-    except ssl.SSLError as error:
-        return _explain(address, _ALERTS.get(error.reason or ""), failed)
-    except OSError:
+    except TimeoutError:
         return failed
-    return failed
+    except OSError:  # a reset, or an alert
+        accepted = False
+    return failed if accepted else _refused(credentials)
 
 
-def _explain(address: str, code: ErrorCode | None, failed: QuantfleetError) -> QuantfleetError:
-    if code is None:
-        return failed
-    what, todo = _EXPLAINED[code]
-    return QuantfleetError(code, f"the coordinator at {address} {what}", todo)
+def _refused(credentials: Credentials) -> QuantfleetError:
+    address = credentials.address
+    if not credentials.certificate_pem:
+        what = f"the coordinator at {address} wants a certificate, and none was given"
+        return QuantfleetError(ErrorCode.CERTIFICATE_REQUIRED, what, _REJOIN)
+    certificate = x509.load_pem_x509_certificate(credentials.certificate_pem)
+    bundle = x509.load_pem_x509_certificates(credentials.ca_pem)
+    if not any(_issued(certificate, authority) for authority in bundle):
+        what = f"the coordinator at {address} does not accept this certificate: another fleet issued it"
+        return QuantfleetError(ErrorCode.CERTIFICATE_FOREIGN, what, _REJOIN)
+    if certificate.not_valid_after_utc.timestamp() <= time.time():
+        what = f"this certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d at %H:%M UTC}"
+        return QuantfleetError(ErrorCode.CERTIFICATE_EXPIRED, what, _REJOIN)
+    try:
+        parse_peer(credentials.certificate_pem)
+    except QuantfleetError as error:
+        return error
+    what = f"the coordinator at {address} closed the connection"
+    todo = "it may be starting or stopping; if this lasts, check that the clocks of both machines agree"
+    return QuantfleetError(ErrorCode.COORDINATOR_UNREACHABLE, what, todo)
 
 
-def _ended(certificate_pem: bytes) -> bool:
-    return x509.load_pem_x509_certificate(certificate_pem).not_valid_after_utc.timestamp() <= time.time()
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _context(credentials: Credentials) -> ssl.SSLContext:
