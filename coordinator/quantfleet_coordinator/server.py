@@ -1,7 +1,6 @@
 """The coordinator as a whole: what it is put together from, how it starts, loads its state and stops."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from pathlib import Path
@@ -38,6 +37,7 @@ from quantfleet_wire.identity_files import (
     load_credentials,
     make_csr,
     make_key,
+    renewal_due,
     save_credentials,
 )
 from quantfleet_wire.interceptors import ErrorInterceptor
@@ -155,15 +155,23 @@ class Coordinator:
         self._ledger.changes.notify()
 
     async def _first_admin(self, authority: Authority) -> None:
-        """At the first start, write credentials of an admin into the state directory (0600)."""
+        """At the first start, write credentials of an admin into the state directory (0600); later, keep them valid.
+
+        Whoever can read that directory owns the fleet anyway: the authority's key is in it. So the admin there is
+        renewed at a start when that is due, unless it was revoked, and its address follows the coordinator's.
+        """
         directory = admin_directory(self._settings.state)
-        if any(user.name == FIRST_ADMIN for user in self._members.users()):
-            with contextlib.suppress(QuantfleetError):  # an admin who moved or removed the credentials meant to
-                known = load_credentials(directory)
+        issued_before = next((user for user in self._members.users() if user.name == FIRST_ADMIN), None)
+        if issued_before is not None:
+            try:
+                known = await asyncio.to_thread(load_credentials, directory)
+            except QuantfleetError:  # an admin who moved or removed the credentials meant to
+                return
+            if issued_before.revoked or not renewal_due(known.certificate_pem, time.time(), 0.0):
                 if known.address != self.address:
                     moved = Credentials(self.address, known.ca_pem, known.certificate_pem, known.key_pem)
                     await asyncio.to_thread(save_credentials, directory, moved)
-            return
+                return
         key = make_key()
         issued = authority.issue_user(make_csr(key, FIRST_ADMIN), FIRST_ADMIN, Role.ADMIN)
         credentials = Credentials(self.address, authority.bundle_pem, issued.certificate_pem, key)
