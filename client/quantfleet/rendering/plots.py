@@ -123,18 +123,23 @@ def accuracy_plot(report: Report, table: Table) -> str:
             start = baselines.get(_identity(result))
             if start and result.precision != "fp32":
                 axes.plot((start[0], x), (start[1], y), color=_RULE, linewidth=1.4, zorder=1)
-        for result, x, y in points:
+        # Points are labelled by turns above and below, from left to right, so that neighbours do not overlap.
+        for index, (result, x, y) in enumerate(sorted(points, key=lambda point: point[1])):
             axes.plot(x, y, "o", color=_SERIES.get(result.precision, _INK), markersize=9, markeredgecolor=_PAGE)
             axes.annotate(
-                _short(f"{result.engine} {precision_label(result.precision)}" if len(points) <= 8 else result.model),
+                f"{_short(result.model)}\n{result.engine} {precision_label(result.precision)}",
                 (x, y),
-                (0, 9),
+                (0, 9 if index % 2 == 0 else -28),
                 textcoords="offset points",
                 ha="center",
                 fontsize=8,
                 color=_QUIET,
             )
-        axes.margins(0.14, 0.22)
+        axes.margins(0.14, 0.35)
+        low, high = axes.get_ylim()
+        spread = max(high - low, 4.0)  # points that lie on one line are not shown as if far apart
+        axes.set_ylim(max((low + high - spread) / 2, -spread / 10), (low + high + spread) / 2)
+        axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 100])
         axes.set_xlabel("Mean latency [ms] (further left is faster)")
         axes.set_ylabel(f"{METRIC_LABELS.get(metric, metric)} [%]")
         axes.tick_params(axis="y", colors=_QUIET)
