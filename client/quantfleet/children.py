@@ -24,7 +24,8 @@ _NOT_MENDED = (2, 5)
 class Child:
     """`python -m quantfleet ARGUMENTS`, what it prints in the file `log`. Belongs to one event loop.
 
-    `announces`: its standard output is not logged, but read by `first_line`.
+    Beside the log it gets a directory for temporary files, for engines leave some. `announces`: its standard output is
+    not logged, but read by `first_line`.
     """
 
     def __init__(self, name: str, arguments: list[str], log: Path, announces: bool = False) -> None:
@@ -36,6 +37,8 @@ class Child:
 
     async def start(self) -> None:
         """Start it."""
+        temporary = self._log.with_suffix(".tmp")
+        temporary.mkdir(exist_ok=True)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -47,6 +50,7 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE if self._announces else log,
                 stderr=log,
+                env={**os.environ, "TMPDIR": str(temporary)},
                 process_group=0,
             )
 

@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in words
     try:
         code = app(words, prog_name="quantfleet", standalone_mode=False)
+        sys.stdout.flush()
     except QuantfleetError as error:
         _debug()
         _complain(error, as_json)

@@ -8,7 +8,7 @@ from quantfleet.jobfile import models, samples
 from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.samples import Found
 from quantfleet.jobfile.tree import Value, parse
-from quantfleet_domain.calibration.calibrators import CALIBRATORS
+from quantfleet_domain.calibration.calibrators import CALIBRATORS, DEFAULT_CALIBRATOR
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.spec import (
@@ -22,8 +22,7 @@ from quantfleet_domain.jobs.spec import (
 )
 from quantfleet_domain.reporting import gates
 
-DEFAULT_CALIBRATOR = "entropy"
-DEFAULT_PERCENTILE = 99.99
+DEFAULT_PERCENTILE = CALIBRATORS["percentile"].parameter or 100.0
 DEFAULT_WARMUP = 200
 DEFAULT_REPEAT = 1000
 DEFAULT_PATIENCE_S = 600.0

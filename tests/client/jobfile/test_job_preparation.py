@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from quantfleet.jobfile.document import DEFAULT_CALIBRATOR, read_text
+from quantfleet.jobfile.document import read_text
 from quantfleet.jobfile.prepare import PreparedJob, load_job, prepare
+from quantfleet_domain.calibration.calibrators import DEFAULT_CALIBRATOR
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.spec import (
