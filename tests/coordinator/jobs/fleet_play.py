@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.coordinator.jobs.scripted_node import ScriptedNode, device
 
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_protos.v1 import control_pb2
-from tests.coordinator.jobs.scripted_node import ScriptedNode, device
+
+Scenario = Callable[[LocalFleet], Awaitable[None]]
+Play = Callable[..., None]
+"""Runs a scenario against a fresh coordinator; keyword arguments are those of `LocalFleet`."""
 
 
 async def join(fleet: LocalFleet, name: str, devices: Sequence[DeviceFacts] = (device(),)) -> ScriptedNode:

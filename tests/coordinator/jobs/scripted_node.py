@@ -102,7 +102,8 @@ async def submit(fleet: Any, spec: JobSpec, request_id: str = "", **fields: Any)
     request = control_pb2.SubmitJobRequest(
         request_id=request_id or secrets.token_hex(8), spec=encode(spec, job_pb2.JobSpec), **fields
     )
-    return (await fleet.control.SubmitJob(request)).job_id
+    response: control_pb2.SubmitJobResponse = await fleet.control.SubmitJob(request)
+    return response.job_id
 
 
 @dataclass

@@ -3,14 +3,13 @@
 import json
 
 import jsonschema
+from tests.coordinator.jobs.fleet_play import Play, ended, join, working
+from tests.coordinator.jobs.scripted_node import job_spec, submit
 
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.reporting.schema import report_schema
 from quantfleet_protos.v1 import control_pb2
 from quantfleet_wire.transfer import fetch_bytes
-from tests.coordinator.jobs.conftest import Play
-from tests.coordinator.jobs.fleet_play import ended, join, working
-from tests.coordinator.jobs.scripted_node import job_spec, submit
 
 
 def test_a_job_ends_with_a_report_of_the_schema(play: Play) -> None:
