@@ -18,6 +18,7 @@ from quantfleet.jobfile import document
 from quantfleet.jobfile.document import JobDocument
 from quantfleet.jobfile.prepare import prepare
 from quantfleet.progress import display
+from quantfleet_domain.calibration.calibrators import DEFAULT_CALIBRATOR
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 T = TypeVar("T")

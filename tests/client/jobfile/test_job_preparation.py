@@ -135,7 +135,7 @@ def test_a_short_job_gets_the_defaults(folder: Path) -> None:
     assert model.calibration is not None
     assert (model.calibration.calibrator, model.calibration.percentile, model.calibration.shards) == (
         DEFAULT_CALIBRATOR,
-        99.99,
+        99.9999,
         0,
     )
     assert model.calibration.data.samples == 4
