@@ -45,6 +45,7 @@ def _validate_model(model: ModelSpec) -> None:
         _require(model.calibration.shards >= 0, f"{where}: shards is negative", "give a count, or auto")
     if model.evaluate:
         _require(model.evaluate.data.samples > 0, f"{where} has no evaluation samples", "give it some")
+        _require(model.evaluate.shards >= 0, f"{where}: shards is negative", "give a count, or auto")
         _known("metric", model.evaluate.metrics, METRICS)
     for target in model.targets:
         for what, named in (("engines", target.engines), ("precisions", target.precisions)):

@@ -1,0 +1,77 @@
+"""Jobs for the tests of their planning: small, and of every shape."""
+
+from dataclasses import replace
+from typing import Any
+
+from quantfleet_domain.calibration.graph import NumericsClass
+from quantfleet_domain.hardware.facts import CpuFacts, DeviceFacts, EngineFacts
+from quantfleet_domain.jobs.lifecycle import TaskKind
+from quantfleet_domain.jobs.plan import Plan
+from quantfleet_domain.jobs.spec import (
+    BenchmarkSpec,
+    CalibrationSpec,
+    DataSet,
+    EvaluateSpec,
+    FileRef,
+    InputShape,
+    JobSpec,
+    ModelSpec,
+    TargetSpec,
+)
+from quantfleet_domain.jobs.work import InspectResult, MergeResult, ModelForm, QuantizeResult, Result
+
+ONNX = FileRef("net.onnx", "a" * 64, 10)
+PADDLE = (FileRef("inference.pdmodel", "b" * 64, 10), FileRef("inference.pdiparams", "c" * 64, 10))
+DATA = DataSet(FileRef("manifest.json", "d" * 64, 10), 20)
+NUMERICS = NumericsClass("onnxruntime-cpu", "1.0", "x86_64/avx2", "a" * 64, "r" * 64, "none", 1)
+TARGET = TargetSpec("", ("onnxruntime-cpu", "paddle-cpu"), ("fp32", "int8"), (1, 2), (1,))
+
+
+def model_spec(name: str = "net", paddle: bool = False, **fields: Any) -> ModelSpec:
+    files = PADDLE if paddle else (ONNX,)
+    model = ModelSpec(
+        name=name,
+        format="paddle" if paddle else "onnx",
+        files=files,
+        input_shapes=(),
+        preprocess=FileRef("inference_cls.yaml", "e" * 64, 10),
+        calibration=CalibrationSpec(DATA, "entropy", 99.99, 3),
+        targets=(TARGET,),
+        evaluate=EvaluateSpec(DATA, ("top1",), 2),
+    )
+    return replace(model, **fields)
+
+
+def job_spec(*models: ModelSpec, **fields: Any) -> JobSpec:
+    benchmark = BenchmarkSpec(("runtime", "end2end"), 10, 100, False)
+    return replace(JobSpec("test", models or (model_spec(),), benchmark, (), 60.0, "job.yaml"), **fields)
+
+
+def results_of(plan: Plan) -> dict[str, Result]:
+    """What the tasks that others need came to."""
+    results: dict[str, Result] = {}
+    for name, detail in plan.details.items():
+        made = FileRef(name, f"{len(results):064x}", 1)
+        match detail.kind:
+            case TaskKind.INSPECT:
+                results[name] = InspectResult(made, made, NUMERICS, (InputShape("x", (1, 3)),), ())
+            case TaskKind.MERGE:
+                results[name] = MergeResult(made, 20, 3, 1.0)
+            case TaskKind.QUANTIZE:
+                results[name] = QuantizeResult(detail.runtime, (ModelForm("u8s8", (made,)),), ())
+    return results
+
+
+def device(
+    name: str = "cpu:0",
+    *,
+    cores: int = 4,
+    slots: int = 2,
+    machine: str = "m1",
+    isa: str = "x86_64/avx2",
+    engines: tuple[str, ...] = ("onnxruntime-cpu", "paddle-cpu"),
+    architecture: str = "x86_64",
+) -> DeviceFacts:
+    hardware = CpuFacts("CPU", "V", architecture, ("avx2",), 1, cores, cores, 2**34, None, None, None, "")
+    found = tuple(EngineFacts(engine, "1.0", ("fp32", "int8"), True, "") for engine in engines)
+    return DeviceFacts(name, "cpu", hardware, found, tuple(range(cores)), tuple(range(slots)), machine, isa, True)

@@ -1,0 +1,233 @@
+"""From a job to its graph, and from each task to its work."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.domain.jobs.sample_jobs import DATA, NUMERICS, ONNX, PADDLE, TARGET, job_spec, model_spec, results_of
+
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.lifecycle import TaskKind
+from quantfleet_domain.jobs.plan import Plan, files_of, make_plan, requirement, slice_of, slices, with_shards, work
+from quantfleet_domain.jobs.results import check_result
+from quantfleet_domain.jobs.spec import JobSpec
+from quantfleet_domain.jobs.work import (
+    BenchmarkResult,
+    BenchmarkWork,
+    CalibrateResult,
+    EvaluateResult,
+    EvaluateWork,
+    InspectResult,
+    ModelForm,
+    QuantizeResult,
+    Result,
+)
+
+
+@given(samples=st.integers(1, 5000), shards=st.integers(1, 200))
+def test_slices_cut_the_samples_into_runs_of_nearly_one_size(samples: int, shards: int) -> None:
+    runs = slices(samples, shards)
+    assert [index for first, count in runs for index in range(first, first + count)] == list(range(samples))
+    assert len(runs) == min(samples, shards)
+    assert max(count for _, count in runs) - min(count for _, count in runs) <= 1
+
+
+@given(samples=st.integers(1, 5000), shards=st.integers(0, 6000), slots=st.integers(0, 64))
+def test_a_settled_job_has_a_number_of_shards_that_its_samples_allow(samples: int, shards: int, slots: int) -> None:
+    model = model_spec()
+    assert model.calibration is not None
+    assert model.evaluate is not None
+    data = replace(DATA, samples=samples)
+    model = replace(
+        model,
+        calibration=replace(model.calibration, data=data, shards=shards),
+        evaluate=replace(model.evaluate, data=data, shards=shards),
+    )
+    settled = with_shards(job_spec(model), slots).models[0]
+    assert settled.calibration is not None
+    assert settled.evaluate is not None
+    for found in (settled.calibration.shards, settled.evaluate.shards):
+        assert 1 <= found <= samples
+        if shards:
+            assert found == min(shards, samples)
+        else:
+            assert found <= 2 * max(slots, 1)
+
+
+SPECS = st.builds(
+    job_spec,
+    st.builds(
+        model_spec,
+        st.sampled_from(["net", "report"]),
+        st.booleans(),
+        calibration=st.sampled_from([model_spec().calibration, None]),
+        evaluate=st.sampled_from([model_spec().evaluate, None]),
+        targets=st.lists(
+            st.builds(
+                replace,
+                st.just(TARGET),
+                engines=st.sampled_from([("onnxruntime-cpu",), ("paddle-cpu",), ("paddle-cpu", "onnxruntime-cpu")]),
+                precisions=st.sampled_from([("fp32",), ("int8",), ("fp32", "int8")]),
+            ),
+            max_size=3,
+        ).map(tuple),
+    ),
+    st.builds(model_spec, st.just("second"), st.booleans()),
+    benchmark=st.sampled_from([job_spec().benchmark, replace(job_spec().benchmark, modes=())]),
+)
+
+
+@given(spec=SPECS)
+def test_a_plan_has_needs_first_and_work_for_every_task(spec: JobSpec) -> None:
+    plan = make_plan(spec)
+    results = results_of(plan)
+    seen: set[str] = set()
+    for task in plan.tasks:
+        assert {*task.needs, *task.after} <= seen
+        assert task.id not in seen
+        seen.add(task.id)
+        if task.kind in (TaskKind.MERGE, TaskKind.REPORT):
+            continue
+        # What it needs is enough: nothing else is looked into.
+        known = _reachable(plan, results, task.id)
+        asked = work(spec, plan.details[task.id], known)
+        assert requirement(spec, plan.details[task.id], known).engines
+        assert all(ref.digest for ref in files_of(asked))
+        part = slice_of(asked)
+        if part:
+            assert part.first >= 0
+            assert part.count >= 1
+            assert part.first + part.count <= DATA.samples
+        if isinstance(asked, BenchmarkWork):
+            assert asked.variants
+            assert asked.modes == spec.benchmark.modes
+            assert all(form.files for variant in asked.variants for form in variant.forms)
+    assert plan.tasks[-1].id == "report"
+    assert set(plan.tasks[-1].after) == seen - {"report"}
+    # Every cell that was asked for is either a task's or said not to be offered.
+    absent = {(cell.model, cell.engine, cell.precision) for cell in plan.not_offered}
+    for model in spec.models:
+        for index, target in enumerate(model.targets):
+            for engine in target.engines:
+                for precision in target.precisions:
+                    done = f"{model.name}/evaluate/{index}/{engine}/{precision}/0" in seen
+                    assert done or (model.name, engine, precision) in absent or not model.evaluate
+
+
+def _reachable(plan: Plan, results: dict[str, Result], name: str) -> dict[str, Result]:
+    needs = {task.id: task.needs for task in plan.tasks}
+    found: set[str] = set()
+    left = list(needs[name])
+    while left:
+        task = left.pop()
+        found.add(task)
+        left.extend(needs[task])
+    return {key: result for key, result in results.items() if key in found}
+
+
+def test_an_engine_that_does_not_read_the_format_is_no_failure() -> None:
+    plan = make_plan(job_spec())
+    assert {(cell.engine, cell.precision) for cell in plan.not_offered} == {
+        ("paddle-cpu", "fp32"),
+        ("paddle-cpu", "int8"),
+    }
+    assert not any("paddle" in task.id for task in plan.tasks)
+
+
+def test_int8_without_calibration_data_is_no_failure_and_nothing_is_run_for_it() -> None:
+    target = replace(TARGET, engines=("onnxruntime-cpu",), precisions=("int8",))
+    plan = make_plan(job_spec(model_spec(calibration=None, evaluate=None, targets=(target,))))
+    assert [task.id for task in plan.tasks] == ["net/inspect", "report"]
+    assert [cell.reason for cell in plan.not_offered] == ["the job brings no calibration data"]
+
+
+def test_engines_of_one_runtime_share_a_quantized_model() -> None:
+    targets = (TARGET, replace(TARGET, pool="xeon-vnni"))
+    plan = make_plan(job_spec(model_spec(paddle=True, targets=targets)))
+    kinds = [task.id for task in plan.tasks if task.kind is TaskKind.QUANTIZE]
+    assert kinds == ["net/quantize/onnx", "net/quantize/paddle"]
+
+
+def test_each_engine_gets_the_files_that_it_executes() -> None:
+    spec = job_spec(model_spec(paddle=True))
+    plan = make_plan(spec)
+    results = results_of(plan)
+
+    def files(engine: str, precision: str) -> tuple[object, ...]:
+        asked = work(spec, plan.details[f"net/evaluate/0/{engine}/{precision}/0"], results)
+        assert isinstance(asked, EvaluateWork)
+        return asked.variant.forms[0].files
+
+    inspected, quantized = results["net/inspect"], results["net/quantize/paddle"]
+    assert isinstance(inspected, InspectResult)
+    assert isinstance(quantized, QuantizeResult)
+    assert files("paddle-cpu", "fp32") == PADDLE
+    assert files("onnxruntime-cpu", "fp32") == (inspected.reference,)
+    assert files("paddle-cpu", "int8") == quantized.forms[0].files
+
+
+def test_what_a_task_requires_of_a_device() -> None:
+    spec = job_spec(model_spec(paddle=True, targets=(replace(TARGET, pool="x86"),)))
+    plan = make_plan(spec)
+    results = results_of(plan)
+
+    def of(name: str) -> tuple[object, ...]:
+        needed = requirement(spec, plan.details[name], results)
+        return needed.engines, needed.pool, needed.exclusive, needed.cores, needed.numerics
+
+    assert of("net/inspect") == (("onnxruntime-cpu", "paddle-cpu"), "", False, 1, None)
+    assert of("net/calibrate/0") == (("onnxruntime-cpu",), "", False, 1, NUMERICS)
+    assert of("net/quantize/paddle") == (("paddle-cpu",), "", False, 1, None)
+    assert of("net/benchmark/0/paddle-cpu") == (("paddle-cpu",), "x86", True, 2, None)
+    assert of("net/evaluate/0/paddle-cpu/fp32/0") == (("paddle-cpu",), "x86", False, 1, None)
+
+
+def _evaluated(**fields: object) -> EvaluateResult:
+    counted = (1,) * 10
+    result = EvaluateResult("onnxruntime-cpu", "1", "int8", "static", "", 10, counted, counted, (True,) * 10)
+    return replace(result, **fields)  # type: ignore[arg-type]  # fields of the dataclass
+
+
+GOOD: dict[str, Result] = {
+    "net/inspect": InspectResult(ONNX, ONNX, NUMERICS, (), ()),
+    "net/calibrate/0": CalibrateResult(ONNX, 6, 1.0),
+    "net/quantize/onnx": QuantizeResult("onnx", (ModelForm("u8s8", (ONNX,)),), ()),
+    "net/benchmark/0/onnxruntime-cpu": BenchmarkResult("onnxruntime-cpu", "1", "cpu:0", 1.0, 1, 1, 1, (), (), ONNX),
+    "net/evaluate/0/onnxruntime-cpu/int8/1": _evaluated(),
+}
+
+
+@pytest.mark.parametrize("task", GOOD)
+def test_a_result_is_of_the_kind_of_its_task(task: str) -> None:
+    plan = make_plan(job_spec())
+    for name, result in GOOD.items():
+        if name == task:
+            check_result(plan.details[task], result)
+        else:
+            with pytest.raises(QuantfleetError) as caught:
+                check_result(plan.details[task], result)
+            assert caught.value.code is ErrorCode.WORKER_FAILED
+            assert f"it is a {type(result).__name__}" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("task", "result"),
+    [
+        ("net/inspect", InspectResult(ONNX, ONNX, replace(NUMERICS, engine="another"), (), ())),
+        ("net/inspect", InspectResult(replace(ONNX, name="../x"), ONNX, NUMERICS, (), ())),
+        ("net/calibrate/0", CalibrateResult(ONNX, 7, 1.0)),
+        ("net/quantize/onnx", QuantizeResult("paddle", (ModelForm("u8s8", (ONNX,)),), ())),
+        ("net/quantize/onnx", QuantizeResult("onnx", (), ())),
+        ("net/quantize/onnx", QuantizeResult("onnx", (ModelForm("u8s8", (replace(ONNX, name="/etc/x"),)),), ())),
+        ("net/evaluate/0/onnxruntime-cpu/int8/1", _evaluated(first=0)),
+        ("net/evaluate/0/onnxruntime-cpu/int8/1", _evaluated(labels=(1,) * 9)),
+        ("net/evaluate/0/onnxruntime-cpu/int8/1", _evaluated(in_top5=())),
+        ("net/evaluate/0/onnxruntime-cpu/int8/1", _evaluated(precision="fp32")),
+        ("net/merge", GOOD["net/inspect"]),
+    ],
+)
+def test_a_result_that_nothing_could_be_done_with_is_refused(task: str, result: Result) -> None:
+    with pytest.raises(QuantfleetError) as caught:
+        check_result(make_plan(job_spec()).details[task], result)
+    assert caught.value.code is ErrorCode.WORKER_FAILED
