@@ -1,4 +1,4 @@
-"""The documentation says what the code says: every code, key, field and limit of it, and no other; links lead somewhere."""
+"""The documentation says what the code says: every code, key, field and limit of it, and no other. Links lead on."""
 
 import re
 from collections.abc import Iterator
