@@ -120,7 +120,7 @@ class Coordinator:
         artifacts_pb2_grpc.add_ArtifactsServicer_to_server(artifacts, self._server)
         enrolment_pb2_grpc.add_EnrolmentServicer_to_server(EnrolmentServicer(members, RateLimit()), self._enrolment)
         for server in (self._server, self._enrolment):
-            servicer = health.aio.HealthServicer()
+            servicer = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]  # no stub
             health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
             self._spawn(servicer.set("", health_pb2.HealthCheckResponse.SERVING))
         self._spawn(dispatcher.keep_time())

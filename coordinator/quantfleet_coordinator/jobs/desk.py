@@ -43,18 +43,12 @@ class Desk:
         if not request_id or not is_readable(request_id):
             raise QuantfleetError(ErrorCode.USAGE, "the request has no proper id", "choose a random one for each job")
         digest = digest_of(encode(spec, job_pb2.JobSpec).SerializeToString(deterministic=True))
-        known = next((e for e in self._ledger.jobs.values() if e.record.request_id == request_id), None)
-        if known is None:
-            entry = await self._prepare(user, spec, request_id, digest, must_be_servable)
-            # Two tries of one request may have prepared side by side; the first to get here is the job.
-            known = next((e for e in self._ledger.jobs.values() if e.record.request_id == request_id), None)
-        if known is not None:
-            if (known.record.user, known.record.request_digest) != (user, digest):
-                raise QuantfleetError(
-                    ErrorCode.REQUEST_REUSED, "this request id belongs to another job", "submit with a fresh request id"
-                )
-            await self._ledger.record()
-            return known
+        if known := self._requested(request_id):
+            return await self._again(known, user, digest)
+        entry = await self._prepare(user, spec, request_id, digest, must_be_servable)
+        # Two tries of one request may have prepared side by side; the first to get here is the job.
+        if known := self._requested(request_id):
+            return await self._again(known, user, digest)
         # Nothing is awaited from here on, so that what is stored now cannot be collected before the job refers to it.
         self._require(entry.spec.inputs(), "the job")
         for manifest in entry.manifests.values():
@@ -63,6 +57,17 @@ class Desk:
         audited = self._ledger.audited(f"user/{user}", "job.submit", entry.record.id)
         await self._ledger.apply(entry.record.id, Started(), None, (entry.record, audited))
         return entry
+
+    def _requested(self, request_id: str) -> JobEntry | None:
+        return next((e for e in self._ledger.jobs.values() if e.record.request_id == request_id), None)
+
+    async def _again(self, known: JobEntry, user: str, digest: str) -> JobEntry:
+        if (known.record.user, known.record.request_digest) != (user, digest):
+            raise QuantfleetError(
+                ErrorCode.REQUEST_REUSED, "this request id belongs to another job", "submit with a fresh request id"
+            )
+        await self._ledger.record()
+        return known
 
     async def plan(self, user: str, spec: JobSpec, must_be_servable: bool) -> JobEntry:
         """What `submit` would accept, without accepting it."""

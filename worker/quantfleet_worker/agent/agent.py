@@ -101,14 +101,18 @@ class Agent:
             devices=[encode(facts, hardware_pb2.DeviceFacts) for facts in self._devices],
             version=version("quantfleet"),
         )
-        for tries in range(1_000_000):
-            try:
-                response = await self._fleet().Register(request)
-                break
-            except QuantfleetError as error:
-                await self._pause(error, tries)
+        tries = 0
+        while (response := await self._registered(request, tries)) is None:
+            tries += 1
         self._lease_s, self._heartbeat_s = response.lease_s, response.heartbeat_s
         _log.info("registered as node %s", response.node)
+
+    async def _registered(self, request: fleet_pb2.RegisterRequest, tries: int) -> fleet_pb2.RegisterResponse | None:
+        try:
+            return await self._fleet().Register(request)
+        except QuantfleetError as error:
+            await self._pause(error, tries)
+            return None
 
     async def _acquire(self) -> None:
         tries = 0

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
@@ -29,10 +29,18 @@ if TYPE_CHECKING:
     from quantfleet_protos.v1.fleet_pb2_grpc import FleetAsyncStub
 
 _log = logging.getLogger(__name__)
-Stubs = Callable[[], "tuple[FleetAsyncStub, ArtifactsAsyncStub]"]
+
 _RETRY_S = 0.5
 _LAST_WORD_S = 2.0
 _DIGEST_LENGTH = 64
+
+
+class Stubs(Protocol):
+    """Gives the stubs of the channel of the moment: a renewed certificate brings a new channel."""
+
+    def __call__(self) -> "tuple[FleetAsyncStub, ArtifactsAsyncStub]":
+        """The Fleet and the Artifacts service."""
+        ...
 
 
 class Workshop:

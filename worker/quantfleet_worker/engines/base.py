@@ -48,7 +48,7 @@ class Session(ABC):
 
     @abstractmethod
     def run_bound(self) -> None:
-        """Copy the bound inputs in, infer, copy all outputs out: what mode `runtime` times. Allocates as little as it can."""
+        """Copy the bound inputs in, infer, copy all outputs out: what mode `runtime` times. Allocates little."""
 
     @abstractmethod
     def outputs(self) -> dict[str, Array]:
@@ -96,4 +96,4 @@ class Engine(ABC):
 
     @abstractmethod
     def preferred_form(self, isa: tuple[str, ...]) -> str:
-        """The quantized form that is fastest, and does not saturate, on a CPU with these flags (as in /proc/cpuinfo)."""
+        """The form that is fastest, and does not saturate, on a CPU with these flags (as in /proc/cpuinfo)."""

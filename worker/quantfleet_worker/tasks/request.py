@@ -34,5 +34,7 @@ def unpack(request: bytes) -> tuple[Surroundings, Work]:
     head, _, body = request.partition(b"\n")
     fields: dict[str, Any] = json.loads(head)
     work: Work = decode_union(task_pb2.Work.FromString(body), Work)
-    surroundings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    surroundings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
     return Surroundings(**surroundings), work
