@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from quantfleet.rendering.terminal import printable
 from quantfleet_protos.v1.control_pb2 import TaskStatus, WatchJobResponse
@@ -55,12 +56,15 @@ class _Bars(Display):
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[doing]}", style="dim"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=16, table_column=Column(no_wrap=True, min_width=16)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[doing]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=console,
+            expand=True,
+            # Each drawing takes a moment of a core that may be measuring.
+            refresh_per_second=2,
             transient=True,
         )
         self._rows: dict[str, TaskID] = {}
@@ -91,7 +95,7 @@ class _Bars(Display):
         task = event.task
         self._states[task.task_id] = (task.kind, task.state)
         if task.state == "leased":
-            self._row(f"  {task.task_id}", round(100 * task.progress), 100, f"{_where(task)} {task.doing}")
+            self._row(f"  {task.task_id}", round(100 * task.progress), 100, f"{task.doing}{_where(task)}")
         else:
             self._forget(f"  {task.task_id}")
         if event.sequence and task.failure.what:

@@ -16,6 +16,7 @@ import jsonschema
 import psutil
 import pytest
 
+from quantfleet.jobfile.document import read_text
 from quantfleet.jobfile.prepare import load_job
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.jobs.manifest import Manifest
@@ -28,7 +29,7 @@ GONE_WITHIN_S = 30.0
 
 @dataclass(frozen=True)
 class Running:
-    """`quantfleet run` as a child; everything that it starts inherits the mark."""
+    """A command as a child; everything that it starts inherits the mark."""
 
     process: "subprocess.Popen[str]"
     mark: str
@@ -61,12 +62,12 @@ class Running:
 
 
 @contextmanager
-def running(job: Path, folder: Path, *options: str) -> Iterator[Running]:
+def running(folder: Path, *words: object) -> Iterator[Running]:
     mark = secrets.token_hex(8)
     temporary = folder / "tmp"
     temporary.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "quantfleet", "run", str(job), "--out", str(folder / "out"), *options],
+        [sys.executable, "-m", "quantfleet", *(str(word) for word in words), "--out", str(folder / "out")],
         env={**os.environ, MARK: mark, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -101,7 +102,7 @@ class Ended:
 @pytest.fixture(scope="module")
 def ended(tiny_job: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder = tmp_path_factory.mktemp("run")
-    with running(tiny_job, folder) as run:
+    with running(folder, "run", tiny_job) as run:
         out, err = run.process.communicate()
         left = [process.name() for process in run.others()]
         return Ended(run.process.returncode, out, err, folder / "out", left, list(run.temporary.iterdir()))
@@ -143,7 +144,7 @@ def test_no_process_and_no_state_is_left(ended: Ended) -> None:
 
 
 def test_ctrl_c_ends_everything_at_once_and_leaves_nothing(tiny_job: Path, tmp_path: Path) -> None:
-    with running(tiny_job, tmp_path) as run:
+    with running(tmp_path, "run", tiny_job) as run:
         run.until("tiny/inspect started")
         run.process.send_signal(signal.SIGINT)
         _, err = run.process.communicate()
@@ -155,7 +156,7 @@ def test_ctrl_c_ends_everything_at_once_and_leaves_nothing(tiny_job: Path, tmp_p
 
 
 def test_children_die_with_a_run_that_is_killed(tiny_job: Path, tmp_path: Path) -> None:
-    with running(tiny_job, tmp_path) as run:
+    with running(tmp_path, "run", tiny_job) as run:
         run.until("tiny/inspect started")
         assert run.others()
         run.process.send_signal(signal.SIGKILL)
@@ -165,7 +166,7 @@ def test_children_die_with_a_run_that_is_killed(tiny_job: Path, tmp_path: Path) 
 def test_a_run_survives_its_coordinator_and_a_worker_and_makes_the_same_table(
     ended: Ended, tiny_job: Path, tmp_path: Path
 ) -> None:
-    with running(tiny_job, tmp_path) as run:
+    with running(tmp_path, "run", tiny_job) as run:
         run.until("tiny/inspect done")
         for words in (["coordinator", "serve"], ["worker", "run"]):
             next(p for p in run.others() if p.cmdline()[3:5] == words).kill()
@@ -179,7 +180,7 @@ def test_a_run_survives_its_coordinator_and_a_worker_and_makes_the_same_table(
 def test_a_target_that_this_machine_cannot_serve_is_told_before_any_work(tiny_job: Path, tmp_path: Path) -> None:
     job = tiny_job.with_name("t4.yaml")
     job.write_text(tiny_job.read_text().replace("{engines:", "{pool: t4, engines:"))
-    with running(job, tmp_path, "--workers", "1") as run:
+    with running(tmp_path, "run", job, "--workers", 1) as run:
         _, err = run.process.communicate()
     assert run.process.returncode == 2
     assert "no device here can serve" in err
@@ -195,3 +196,28 @@ def test_a_manifest_names_what_was_sampled(ended: Ended, tiny_job: Path) -> None
     content = prepared.files[calibration.data.manifest.digest]
     assert isinstance(content, bytes)
     assert len(Manifest.from_json(content).samples) == 12
+
+
+def test_calibrate_writes_the_same_table_from_other_shards_and_workers(
+    ended: Ended, tiny_job: Path, tmp_path: Path
+) -> None:
+    words = ("calibrate", tiny_job.with_name("tiny.onnx"), tiny_job.with_name("data"), "--shards", 5, "--workers", 1)
+    with running(tmp_path, *words) as run:
+        out, err = run.process.communicate()
+    assert run.process.returncode == 0, err
+    assert (tmp_path / "out").read_bytes() == (ended.folder / "tiny" / "scales.json").read_bytes()
+    assert "over 12 samples" in out
+
+
+def test_benchmark_without_samples_measures_fp32_at_run_time_and_says_so_in_its_job(
+    tiny_job: Path, tmp_path: Path
+) -> None:
+    model = tiny_job.with_name("tiny.onnx")
+    words = ("benchmark", model, "--engine", "onnxruntime-cpu", "--repeat", 20, "--warmup", 2, "--workers", 1, "--json")
+    with running(tmp_path, *words) as run:
+        out, err = run.process.communicate()
+    assert run.process.returncode == 0, err
+    report = Report.from_json((tmp_path / "out" / "report.json").read_bytes())
+    assert [(r.precision, r.mode, r.repeat) for r in report.results] == [("fp32", "runtime", 20)]
+    assert read_text(report.job_file, "job.yaml", tmp_path).models[0].files.files == (model,)
+    assert json.loads(out)["report"]["job"]["name"] == "tiny-benchmark"
