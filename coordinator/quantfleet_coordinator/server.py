@@ -71,6 +71,9 @@ class Coordinator:
         settings = self._settings
         self._directory = await asyncio.to_thread(ArtifactDirectory, settings.state / "artifacts")
         authority = Authority.open(settings.state / "ca", settings.fleet, node_lifetime_s=settings.node_lifetime_s)
+        self._authority = authority
+            settings.state / "ca", settings.fleet, node_lifetime_s=settings.node_lifetime_s
+        )
         identity = authority.issue_server([settings.advertise])
         self._writer = Writer(self._store, self._reload)
         self._ledger = Ledger(self._writer, Nodes(settings.lease_s), Leases(settings.lease_s))
@@ -90,7 +93,7 @@ class Coordinator:
         self._members = Members(self._ledger, authority, self._denylist, addresses)
         self._load()
         await self._library.recover()
-        await self._first_admin(authority)
+        await self._first_admin()
         self._add_services()
         await self._server.start()
         await self._enrolment.start()
@@ -154,11 +157,11 @@ class Coordinator:
             self._spawn(self._enrolment.stop(0))
         self._ledger.changes.notify()
 
-    async def _first_admin(self, authority: Authority) -> None:
+    async def _first_admin(self) -> None:
         """At the first start, write credentials of an admin into the state directory (0600); later, keep them valid.
 
         Whoever can read that directory owns the fleet anyway: the authority's key is in it. So the admin there is
-        renewed at a start when that is due, unless it was revoked, and its address follows the coordinator's.
+        renewed when that is due, unless it was revoked, and its address follows the coordinator's.
         """
         directory = admin_directory(self._settings.state)
         issued_before = next((user for user in self._members.users() if user.name == FIRST_ADMIN), None)
@@ -173,8 +176,8 @@ class Coordinator:
                     await asyncio.to_thread(save_credentials, directory, moved)
                 return
         key = make_key()
-        issued = authority.issue_user(make_csr(key, FIRST_ADMIN), FIRST_ADMIN, Role.ADMIN)
-        credentials = Credentials(self.address, authority.bundle_pem, issued.certificate_pem, key)
+        issued = self._authority.issue_user(make_csr(key, FIRST_ADMIN), FIRST_ADMIN, Role.ADMIN)
+        credentials = Credentials(self.address, self._authority.bundle_pem, issued.certificate_pem, key)
         # In this order: after a crash in between, the next start issues others; it does not for a recorded admin.
         await asyncio.to_thread(save_credentials, directory, credentials)
         await self._members.adopt(issued.record)
@@ -183,6 +186,7 @@ class Coordinator:
         while True:
             await asyncio.sleep(COLLECT_EVERY_S)
             self._denylist.forget_expired(time.time())
+            await self._first_admin()
             try:
                 await self._library.collect(self._settings.orphan_age_s)
             except Exception:

@@ -29,7 +29,7 @@ EXIT_CODE_OF: Final[dict[Category, int]] = {
     Category.BAD_INPUT: 2,
     Category.NOT_FOUND: 2,
     Category.CONFLICT: 5,
-    Category.STALE: 1,
+    Category.STALE: 5,
     Category.UNAUTHENTICATED: 5,
     Category.REFUSED: 5,
     Category.EXHAUSTED: 5,

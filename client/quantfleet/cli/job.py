@@ -10,7 +10,7 @@ from quantfleet.cli.calling import call
 from quantfleet.cli.options import CredentialsOption, Job, Json
 from quantfleet.cli.showing import show_delivered
 from quantfleet.client import Client
-from quantfleet.following import Delivered, default_directory, deliver, exit_code, follow, submit
+from quantfleet.following import EXIT_FAILED, Delivered, default_directory, deliver, exit_code, follow, submit
 from quantfleet.jobfile.prepare import load_job
 from quantfleet.progress import display
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
@@ -90,16 +90,18 @@ def status(job: Job, credentials: CredentialsOption = None, as_json: Json = Fals
 
 @app.command()
 def watch(job: Job, credentials: CredentialsOption = None, as_json: Json = False) -> None:
-    """Follow a job until it has ended; the exit code says how (0 succeeded, 1 not)."""
+    """Follow a job until it has ended; the exit code says how: 0 succeeded, 1 not, 3 with a gate missed."""
     with display() as shown:
 
-        async def use(client: Client) -> str:
+        async def use(client: Client) -> tuple[str, int]:
             shown.tasks((await client.job(job)).tasks)
-            return await follow(client, job, shown)
+            state = await follow(client, job, shown)
+            # A cancelled job has no report, and no gates to miss.
+            return state, exit_code((await client.report(job)).report) if state != "cancelled" else EXIT_FAILED
 
-        state = call(credentials, use)
+        state, code = call(credentials, use)
     output.emit({"job_id": job, "state": state}) if as_json else output.say(state)
-    raise typer.Exit(0 if state == "succeeded" else 1)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -170,7 +170,7 @@ class Desk:
         job = self._ledger.find(job).record.id
         told: dict[str, tuple[float, str]] = {}
         while True:
-            entry = self._ledger.find(job)  # another object, if the state was loaded anew meanwhile
+            entry = self._ledger.find(job)  # the state may have been loaded anew
             ended = entry.job.state is not JobState.RUNNING
             if entry.sequence > after:
                 for event in await asyncio.to_thread(self._events, job, after, entry.sequence):

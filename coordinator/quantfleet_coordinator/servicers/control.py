@@ -42,8 +42,9 @@ ROLES = {
         )
     },
     **{f"{_SERVICE}{name}": Role.SUBMITTER for name in ("SubmitJob", "CancelJob", "RetryJob")},
+    "/quantfleet.v1.Artifacts/Upload": Role.SUBMITTER,
 }
-"""The least role of each call; every other call needs an admin."""
+"""The least role of each call; every other call of this service needs an admin, of Artifacts a viewer."""
 
 
 class ControlServicer(control_pb2_grpc.ControlServicer):

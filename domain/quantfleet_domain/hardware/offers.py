@@ -1,4 +1,4 @@
-"""What each engine offers at all: which models it reads and in which precisions. Not what a given device has (see facts)."""
+"""What each engine offers at all: the models it reads and its precisions. Not what a given device has."""
 
 from dataclasses import dataclass
 

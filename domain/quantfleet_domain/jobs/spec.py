@@ -20,7 +20,7 @@ class FileRef:
 
 
 def model_sha256(files: Sequence[FileRef]) -> str:
-    """What names a submitted model: the digest of its one file, or of the sorted list of its files and their digests."""
+    """What names a submitted model: the digest of its one file, or of the sorted list of its files."""
     if len(files) == 1:
         return files[0].digest
     listing = "".join(f"{ref.digest}  {ref.name}\n" for ref in sorted(files, key=lambda ref: ref.name))
