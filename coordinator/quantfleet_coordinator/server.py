@@ -72,8 +72,6 @@ class Coordinator:
         self._directory = await asyncio.to_thread(ArtifactDirectory, settings.state / "artifacts")
         authority = Authority.open(settings.state / "ca", settings.fleet, node_lifetime_s=settings.node_lifetime_s)
         self._authority = authority
-            settings.state / "ca", settings.fleet, node_lifetime_s=settings.node_lifetime_s
-        )
         identity = authority.issue_server([settings.advertise])
         self._writer = Writer(self._store, self._reload)
         self._ledger = Ledger(self._writer, Nodes(settings.lease_s), Leases(settings.lease_s))
