@@ -134,7 +134,7 @@ def test_importing_the_package_and_asking_for_help_load_no_engine_no_ray_and_no_
 def test_a_reader_that_closes_standard_output_is_no_error_message(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(sample_report().to_json())
-    command = [sys.executable, "-m", "quantfleet", "report", "show", str(path), "--format", "md"]
+    command = [sys.executable, "-m", "quantfleet", "report", "show", str(path), "--format", "csv"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
