@@ -46,6 +46,7 @@ from quantfleet_wire.tls import SERVER_OPTIONS, mutual_tls, server_tls
 _log = logging.getLogger(__name__)
 FIRST_ADMIN = "admin"
 COLLECT_EVERY_S = 600.0
+GRACE_S = 1.0
 
 
 class Coordinator:
@@ -151,8 +152,8 @@ class Coordinator:
         except Exception:
             # What is in memory is not what is stored, and must not be served; whoever waits on `wait` starts anew.
             _log.critical("the state cannot be loaded: the coordinator stops", exc_info=True)
-            self._spawn(self._server.stop(0))
-            self._spawn(self._enrolment.stop(0))
+            self._spawn(self._server.stop(GRACE_S))
+            self._spawn(self._enrolment.stop(GRACE_S))
         self._ledger.changes.notify()
 
     async def _first_admin(self) -> None:
@@ -184,13 +185,13 @@ class Coordinator:
         while True:
             await asyncio.sleep(COLLECT_EVERY_S)
             self._denylist.forget_expired(time.time())
-            await self._first_admin()
             try:
+                await self._first_admin()
                 await self._library.collect(self._settings.orphan_age_s)
             except Exception:
-                _log.exception("collecting artifacts failed; it is tried again")
+                _log.exception("keeping the admin's certificate and the artifacts tidy failed; it is tried again")
 
-    async def stop(self, grace_s: float = 1.0) -> None:
+    async def stop(self, grace_s: float = GRACE_S) -> None:
         """Close both ports, finish what is queued for the store, give the state directory back."""
         for task in self._background:
             task.cancel()

@@ -98,11 +98,12 @@ def test_heartbeats_keep_a_lease(play: Play) -> None:
 def test_a_new_run_of_a_node_fences_the_old_one_and_gets_its_tasks_at_once(play: Play) -> None:
     async def scenario(fleet: LocalFleet) -> None:
         old = await join(fleet, "n1")
-        await submit(fleet, job_spec())
+        job = await submit(fleet, job_spec())
         (first,) = await old.acquire()
         poll = asyncio.create_task(old.acquire(20))
         new = ScriptedNode(old.channel)
         await new.register()
+        assert (await state(fleet, job, "net/inspect")).state == "ready"
         await refused(poll, ErrorCode.INCARNATION_STALE)
         (again,) = await new.acquire()
         assert (again.task_id, again.epoch) == (first.task_id, 2)

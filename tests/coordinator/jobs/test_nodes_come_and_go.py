@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.coordinator.jobs.fleet_play import Play, ended, join, refused, state, working
-from tests.coordinator.jobs.scripted_node import device, job_spec, submit
+from tests.coordinator.jobs.scripted_node import ScriptedNode, device, job_spec, submit
 
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.errors import ErrorCode
@@ -104,5 +104,7 @@ def test_a_registration_without_proper_names_changes_nothing(play: Play) -> None
         node.incarnation = known
         await submit(fleet, job_spec())
         assert len(await node.acquire()) == 1
+        silent = ScriptedNode(fleet.channel(await fleet.enrol("n2")), incarnation="")
+        await refused(silent.acquire(), ErrorCode.INCARNATION_STALE)
 
     play(scenario)
