@@ -14,7 +14,7 @@ from quantfleet.cli.showing import show_delivered
 from quantfleet.cli.worker import require_extras
 from quantfleet.client import Client
 from quantfleet.following import default_directory, deliver, exit_code
-from quantfleet.jobfile import document
+from quantfleet.jobfile import document, measuring
 from quantfleet.jobfile.document import JobDocument
 from quantfleet.jobfile.prepare import prepare
 from quantfleet.progress import display
@@ -120,8 +120,8 @@ def benchmark(
     engine: Annotated[list[str] | None, typer.Option(help="Engine; may be repeated. Default: all.")] = None,
     threads: Annotated[str, typer.Option(metavar="1,2", help="Thread counts to measure with.")] = "1",
     batch_sizes: Annotated[str, typer.Option(metavar="1,8", help="Batch sizes to measure with.")] = "1",
-    repeat: Annotated[int, typer.Option(min=1, help="Timed runs.")] = document.DEFAULT_REPEAT,
-    warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before them.")] = document.DEFAULT_WARMUP,
+    repeat: Annotated[int, typer.Option(min=1, help="Timed runs.")] = measuring.DEFAULT_REPEAT,
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before them.")] = measuring.DEFAULT_WARMUP,
     input_shape: Shapes = None,
     out: Out = None,
     workers: Workers = None,

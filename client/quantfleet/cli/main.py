@@ -28,7 +28,7 @@ from quantfleet.cli import (
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_wire.errors import exit_code
 
-EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 # Typer brings its own copy of click or uses click, depending on its version; its one public error leads to the base.
 _ClickError: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if issubclass(kind, Exception) and kind.__name__ == "ClickException"
@@ -80,11 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 ok, 1 failed or partial, 2 usage or bad input, 3 gate missed, 4 unreachable, 5 refused, 130 interrupted, 143
     terminated. QUANTFLEET_DEBUG=1 shows the traceback too.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read standard output has enough; the interpreter must not complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    return code
+
+
+def _run(words: list[str]) -> int:
     as_json = "--json" in words
     try:
         code = app(words, prog_name="quantfleet", standalone_mode=False)
-        sys.stdout.flush()
     except QuantfleetError as error:
         _debug()
         _complain(error, as_json)
@@ -98,14 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("terminated\n")
         return EXIT_TERMINATED
     except BrokenPipeError:
-        # Who read standard output has enough; the interpreter must not complain of it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except Exception as error:
         _debug()
         todo = "this is a defect of quantfleet: run it again with QUANTFLEET_DEBUG=1 and report what it prints"
         _complain(QuantfleetError(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}", todo), as_json)
-        return 1
+        return EXIT_FAILED
     return code if isinstance(code, int) else 0
 
 

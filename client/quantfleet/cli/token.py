@@ -8,7 +8,7 @@ import typer
 from quantfleet.cli import output
 from quantfleet.cli.calling import call
 from quantfleet.cli.options import CredentialsOption, Json
-from quantfleet.jobfile.document import seconds
+from quantfleet.jobfile.measuring import seconds
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 app = typer.Typer()

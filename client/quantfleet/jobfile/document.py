@@ -1,31 +1,24 @@
 """What a job file says, with defaults filled in and paths found on this disk. Not for hashing or sending files."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantfleet.jobfile import models, samples
+from quantfleet.jobfile import measuring, models, samples
 from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.samples import Found
 from quantfleet.jobfile.tree import Value, parse
 from quantfleet_domain.calibration.calibrators import CALIBRATORS, DEFAULT_CALIBRATOR
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.spec import (
     METRICS,
     MODEL_FORMATS,
     MODES,
-    PRECISIONS,
     BenchmarkSpec,
     InputShape,
     TargetSpec,
 )
-from quantfleet_domain.reporting import gates
 
 DEFAULT_PERCENTILE = CALIBRATORS["percentile"].parameter or 100.0
-DEFAULT_WARMUP = 200
-DEFAULT_REPEAT = 1000
-DEFAULT_PATIENCE_S = 600.0
 API_VERSION = "quantfleet/v1"
 JOB_KEYS = (
     "apiVersion",
@@ -43,9 +36,6 @@ JOB_KEYS = (
 MODEL_KEYS = ("name", "path", "format", "input_shapes", "calibration", "targets", "evaluate")
 CALIBRATION_KEYS = ("data", "calibrator", "percentile", "shards")
 EVALUATE_KEYS = ("data", "metrics", "shards")
-TARGET_KEYS = ("pool", "engines", "precisions", "threads", "batch_sizes")
-BENCHMARK_KEYS = ("modes", "warmup", "repeat", "quiet")
-_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
@@ -124,9 +114,9 @@ def read_text(text: str, source: str, base: Path) -> JobDocument:
     return JobDocument(
         name=keys["name"].text(),
         models=parts,
-        benchmark=_benchmark(keys.get("benchmark"), MODES if with_samples else MODES[:1]),
-        gates=keys["gates"].each(_gate, "gate") if "gates" in keys else (),
-        patience_s=_duration(keys["patience"]) if "patience" in keys else DEFAULT_PATIENCE_S,
+        benchmark=measuring.benchmark(keys.get("benchmark"), MODES if with_samples else MODES[:1]),
+        gates=keys["gates"].each(measuring.gate, "gate") if "gates" in keys else (),
+        patience_s=measuring.duration(keys["patience"]) if "patience" in keys else measuring.DEFAULT_PATIENCE_S,
         text=text,
     )
 
@@ -168,7 +158,7 @@ def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
         input_shapes=_input_shapes(keys["input_shapes"]) if "input_shapes" in keys else (),
         preprocess=_preprocess(value, files, (calibration_data, evaluate_data), base, found),
         calibration=calibration_part,
-        targets=_targets(targets, files.format, calibration_part is not None),
+        targets=measuring.targets(targets, files.format, calibration_part is not None),
         evaluate=evaluate_part,
     )
 
@@ -262,68 +252,3 @@ def _input_shapes(value: Value) -> tuple[InputShape, ...]:
     return tuple(
         InputShape(name, tuple(item.count(1) for item in dims.items())) for name, dims in value.mapping().items()
     )
-
-
-def _targets(value: Value | None, model_format: str, calibrated: bool) -> tuple[TargetSpec, ...]:
-    readers = tuple(offer.name for offer in ENGINES.values() if model_format in offer.formats)
-    default = TargetSpec("", readers, PRECISIONS if calibrated else PRECISIONS[:1], (1,), (1,))
-    if value is None:
-        return (default,)
-    return tuple(_target(item, default) for item in value.items())
-
-
-def _target(value: Value, default: TargetSpec) -> TargetSpec:
-    keys = value.mapping(TARGET_KEYS)
-
-    def names(key: str, what: str, known: list[str], otherwise: tuple[str, ...]) -> tuple[str, ...]:
-        return keys[key].each(lambda item: item.choice(what, known), what) if key in keys else otherwise
-
-    def counts(key: str, what: str, otherwise: tuple[int, ...]) -> tuple[int, ...]:
-        return keys[key].each(lambda item: item.count(1), what) if key in keys else otherwise
-
-    return TargetSpec(
-        pool=keys["pool"].text() if "pool" in keys else "",
-        engines=names("engines", "engine", list(ENGINES), default.engines),
-        precisions=names("precisions", "precision", list(PRECISIONS), default.precisions),
-        threads=counts("threads", "thread count", default.threads),
-        batch_sizes=counts("batch_sizes", "batch size", default.batch_sizes),
-    )
-
-
-def _benchmark(value: Value | None, modes: tuple[str, ...]) -> BenchmarkSpec:
-    keys = value.mapping(BENCHMARK_KEYS) if value else {}
-    if "modes" in keys:
-        # An empty list is meant: nothing is measured.
-        modes = tuple(dict.fromkeys(item.choice("mode", MODES) for item in keys["modes"].items()))
-    return BenchmarkSpec(
-        modes=modes,
-        warmup=keys["warmup"].count(0) if "warmup" in keys else DEFAULT_WARMUP,
-        repeat=keys["repeat"].count(1) if "repeat" in keys else DEFAULT_REPEAT,
-        require_quiet=keys["quiet"].boolean() if "quiet" in keys else False,
-    )
-
-
-def _gate(value: Value) -> str:
-    expression = value.text()
-    try:
-        gates.parse(expression)
-    except QuantfleetError as error:
-        raise value.error(error.what, error.todo, error.code) from error
-    return expression
-
-
-def seconds(text: str) -> float | None:
-    """A time such as `90s`, `10m` or `1h30m` in seconds; None where the text is none."""
-    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
-        return None
-    return sum(float(number) * _UNIT_S[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
-
-
-def _duration(value: Value) -> float:
-    try:
-        return value.number()
-    except QuantfleetError:
-        found = seconds(value.text())
-        if found is None:
-            raise value.error(f"{value.text()!r} is no time", "write one such as 90s, 10m or 1h30m") from None
-        return found

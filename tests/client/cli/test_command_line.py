@@ -131,11 +131,26 @@ def test_importing_the_package_and_asking_for_help_load_no_engine_no_ray_and_no_
     assert done.returncode == 0, done.stderr
 
 
-def test_a_reader_that_closes_standard_output_is_no_error_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("words", [["--version"], ["report", "show", "REPORT"], ["run", "nowhere.yaml", "--json"]])
+def test_a_reader_that_closes_standard_output_gets_no_complaint(
+    tmp_path: Path, words: list[str], buffered: bool
+) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(sample_report().to_json())
-    command = [sys.executable, "-m", "quantfleet", "report", "show", str(path), "--format", "csv"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        [
+            sys.executable,
+            *([] if buffered else ["-u"]),
+            "-m",
+            "quantfleet",
+            *(w.replace("REPORT", str(path)) for w in words),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quantfleet.jobfile import document, models, samples
+from quantfleet.jobfile import models
 from quantfleet.jobfile.document import read, read_text
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
@@ -49,15 +49,6 @@ evaluate:
 gates: ["int8.speedup >= 1.5"]
 patience: 90s
 """
-KNOWN = {
-    "": document.JOB_KEYS,
-    "model": document.MODEL_KEYS,
-    "calibration": document.CALIBRATION_KEYS,
-    "data": samples.KEYS,
-    "targets": document.TARGET_KEYS,
-    "benchmark": document.BENCHMARK_KEYS,
-    "evaluate": document.EVALUATE_KEYS,
-}
 # (line from 1, the key there, the section that it belongs to)
 PLACES = [
     (number, line.strip().removeprefix("- ").partition(":")[0])

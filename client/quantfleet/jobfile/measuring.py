@@ -1,0 +1,85 @@
+"""What a job file says of measuring: targets, protocol, gates and times. Not for models and samples."""
+
+import re
+
+from quantfleet.jobfile.tree import Value
+from quantfleet_domain.errors import QuantfleetError
+from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.jobs.spec import MODES, PRECISIONS, BenchmarkSpec, TargetSpec
+from quantfleet_domain.reporting import gates
+
+DEFAULT_WARMUP = 200
+DEFAULT_REPEAT = 1000
+DEFAULT_PATIENCE_S = 600.0
+TARGET_KEYS = ("pool", "engines", "precisions", "threads", "batch_sizes")
+BENCHMARK_KEYS = ("modes", "warmup", "repeat", "quiet")
+_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def targets(value: Value | None, model_format: str, calibrated: bool) -> tuple[TargetSpec, ...]:
+    """The targets of a model: without any, every engine that reads its format, and INT8 where it is calibrated."""
+    readers = tuple(offer.name for offer in ENGINES.values() if model_format in offer.formats)
+    default = TargetSpec("", readers, PRECISIONS if calibrated else PRECISIONS[:1], (1,), (1,))
+    if value is None:
+        return (default,)
+    return tuple(_target(item, default) for item in value.items())
+
+
+def _target(value: Value, default: TargetSpec) -> TargetSpec:
+    keys = value.mapping(TARGET_KEYS)
+
+    def names(key: str, what: str, known: list[str], otherwise: tuple[str, ...]) -> tuple[str, ...]:
+        return keys[key].each(lambda item: item.choice(what, known), what) if key in keys else otherwise
+
+    def counts(key: str, what: str, otherwise: tuple[int, ...]) -> tuple[int, ...]:
+        return keys[key].each(lambda item: item.count(1), what) if key in keys else otherwise
+
+    return TargetSpec(
+        pool=keys["pool"].text() if "pool" in keys else "",
+        engines=names("engines", "engine", list(ENGINES), default.engines),
+        precisions=names("precisions", "precision", list(PRECISIONS), default.precisions),
+        threads=counts("threads", "thread count", default.threads),
+        batch_sizes=counts("batch_sizes", "batch size", default.batch_sizes),
+    )
+
+
+def benchmark(value: Value | None, modes: tuple[str, ...]) -> BenchmarkSpec:
+    """The protocol; `modes` are those of a job that names none."""
+    keys = value.mapping(BENCHMARK_KEYS) if value else {}
+    if "modes" in keys:
+        # An empty list is meant: nothing is measured.
+        modes = tuple(dict.fromkeys(item.choice("mode", MODES) for item in keys["modes"].items()))
+    return BenchmarkSpec(
+        modes=modes,
+        warmup=keys["warmup"].count(0) if "warmup" in keys else DEFAULT_WARMUP,
+        repeat=keys["repeat"].count(1) if "repeat" in keys else DEFAULT_REPEAT,
+        require_quiet=keys["quiet"].boolean() if "quiet" in keys else False,
+    )
+
+
+def gate(value: Value) -> str:
+    """A gate's expression, whose mistakes are told at its place in the file and its column in the expression."""
+    expression = value.text()
+    try:
+        gates.parse(expression)
+    except QuantfleetError as error:
+        raise value.error(error.what, error.todo, error.code) from error
+    return expression
+
+
+def seconds(text: str) -> float | None:
+    """A time such as `90s`, `10m` or `1h30m` in seconds; None where the text is none."""
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
+        return None
+    return sum(float(number) * _UNIT_S[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
+
+
+def duration(value: Value) -> float:
+    """A time in seconds: a number of them, or what `seconds` reads."""
+    try:
+        return value.number()
+    except QuantfleetError:
+        found = seconds(value.text())
+        if found is None:
+            raise value.error(f"{value.text()!r} is no time", "write one such as 90s, 10m or 1h30m") from None
+        return found
