@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker import onnxruntime_library
 
 from .base import Array, Engine, LoadOptions, NodeCounts, Session
 
@@ -204,11 +205,9 @@ class OnnxRuntimeSession(Session):
 
 def _onnxruntime() -> ModuleType:
     try:
-        import onnxruntime
+        return onnxruntime_library.load()
     except ImportError as error:
         raise _missing() from error
-    module: ModuleType = onnxruntime
-    return module
 
 
 def _form(model: Path) -> str:

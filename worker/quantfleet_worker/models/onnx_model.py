@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from quantfleet_domain.calibration.graph import CalibrationGraph, WeightTensor
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker import onnxruntime_library
 
 from ..quantizers.qdq_plan import quantized_tensors
 from . import onnx_file
@@ -105,8 +106,7 @@ def _with_types(model: ModelProto, path: Path) -> ModelProto:
 
 def _try_to_load(reference: bytes, path: Path) -> None:
     """Find out now, and not in every calibration task, what the ONNX checker lets pass and the engine does not."""
-    import onnxruntime as ort
-
+    ort = onnxruntime_library.load()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # what is wrong is raised

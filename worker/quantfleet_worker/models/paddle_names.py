@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 
 from quantfleet_domain.calibration.graph import CalibrationGraph, InputTensor
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker import onnxruntime_library
 from quantfleet_worker.models.paddle_program import Array, PaddleProgram, load_paddle, same_values
 
 RUNS = 2
@@ -78,6 +78,7 @@ def _run_reference(reference: bytes, graph: CalibrationGraph, feeds: Mapping[str
     model = onnx.load_from_string(reference)
     known = {output.name for output in model.graph.output} | {tensor.name for tensor in model.graph.input}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    onnxruntime = onnxruntime_library.load()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

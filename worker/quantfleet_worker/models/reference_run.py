@@ -15,6 +15,7 @@ from onnx import ModelProto
 
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker import onnxruntime_library
 
 ENGINE = "onnxruntime-cpu"
 SESSION_OPTIONS: Mapping[str, str] = {
@@ -30,8 +31,7 @@ class ReferenceRun:
     """The instrumented graph in a session of its own. Not thread-safe."""
 
     def __init__(self, reference: Path, graph: CalibrationGraph) -> None:
-        import onnxruntime as ort
-
+        ort = onnxruntime_library.load()
         options = ort.SessionOptions()
         options.graph_optimization_level = getattr(
             ort.GraphOptimizationLevel, SESSION_OPTIONS["graph_optimization_level"]
@@ -70,9 +70,7 @@ class ReferenceRun:
 
 def engine_version() -> str:
     """The version of the reference engine, for the numerics class."""
-    import onnxruntime
-
-    return str(onnxruntime.__version__)
+    return str(onnxruntime_library.load().__version__)
 
 
 def _exposing(model: ModelProto, tensors: list[str]) -> ModelProto:

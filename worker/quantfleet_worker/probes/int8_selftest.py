@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from quantfleet_domain.hardware.facts import VnniSelfTest
+from quantfleet_worker import onnxruntime_library
 from quantfleet_worker.execution.outcome import Cancelled, Result
 from quantfleet_worker.execution.spec import RunSpec
 from quantfleet_worker.execution.supervisor import ChildRun
@@ -71,9 +72,9 @@ def judge(int8_ns: float, fp32_ns: float) -> VnniSelfTest:
 
 def _product(operator: str, left: Any, right: Any) -> Callable[[], Any]:
     """A session of one node whose right operand is a constant, as weights are, so that the engine may repack it."""
-    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
+    onnxruntime = onnxruntime_library.load()
     output = TensorProto.INT32 if operator == "MatMulInteger" else TensorProto.FLOAT
     graph = helper.make_graph(
         [helper.make_node(operator, ["left", "right"], ["product"])],
