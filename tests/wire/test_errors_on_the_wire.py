@@ -12,7 +12,7 @@ import pytest
 from tests.wire.pki import Fleet, Served, Services, answer, in_a_loop, serving
 
 from quantfleet_domain.errors import CATALOGUE, Category, ErrorCode, QuantfleetError
-from quantfleet_wire.errors import EXIT_CODE_OF, STATUS_OF, exit_code, from_rpc_error, to_status
+from quantfleet_wire.errors import EXIT_CODE_OF, STATUS_OF, exit_code, from_rpc_error, is_from_transport, to_status
 from quantfleet_wire.tls import aio_channel, channel
 
 HEALTH = "grpc.health.v1.Health"
@@ -210,3 +210,12 @@ def test_an_error_of_a_newer_coordinator_keeps_its_name_and_text() -> None:
     assert error.code is ErrorCode.INTERNAL
     assert error.what == "BOX_NOT_FOUND: no such thing"
     assert "newer" in error.todo
+
+
+def test_a_connection_that_breaks_while_sending_is_unreachable_and_no_bug() -> None:
+    # What grpc.aio raised under load when a server was stopped in the middle of an upload.
+    broken = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), "Internal error from Core"
+    )
+    assert from_rpc_error(broken).code is ErrorCode.COORDINATOR_UNREACHABLE
+    assert is_from_transport(broken)

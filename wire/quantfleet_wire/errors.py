@@ -43,6 +43,8 @@ _DOMAIN: Final = "quantfleet"
 # gRPC refuses metadata above 8 KiB; the text travels twice: percent-encoded (up to three bytes a byte) and in base64.
 _WHAT_BYTES: Final = 1200
 _TODO_BYTES: Final = 600
+# What grpc.aio says of a connection that broke while it was sending.
+_BROKEN: Final = (grpc.StatusCode.INTERNAL, "Internal error from Core")
 _CUT_OFF: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
@@ -73,7 +75,7 @@ def from_rpc_error(error: grpc.RpcError) -> QuantfleetError:
     if info is not None:
         todo = "the coordinator is newer than this program: update this program"
         return QuantfleetError(ErrorCode.INTERNAL, f"{info.reason}: {message}", todo)
-    if code in _CUT_OFF:
+    if code in _CUT_OFF or (code, message) == _BROKEN:
         todo = "check that the coordinator runs and that its address and port are open from here"
         return QuantfleetError(
             ErrorCode.COORDINATOR_UNREACHABLE, f"the coordinator did not answer: {message or code.name}", todo
@@ -86,7 +88,8 @@ def from_rpc_error(error: grpc.RpcError) -> QuantfleetError:
 
 def is_from_transport(error: grpc.RpcError) -> bool:
     """Whether gRPC itself gave up on the call (no connection, no time left), rather than the other side refusing it."""
-    return _status_of(error)[0] in _CUT_OFF[:2] and _error_info(error) is None
+    status = _status_of(error)
+    return (status[0] in _CUT_OFF[:2] or status == _BROKEN) and _error_info(error) is None
 
 
 def _status_of(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:

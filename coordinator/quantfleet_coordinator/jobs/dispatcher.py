@@ -123,6 +123,8 @@ class Dispatcher:
                     self._ledger.changes.notify()
             else:
                 response.stop.append(item)
+        if self._ledger.leases.left(node, set(held)):
+            self._ledger.changes.notify()
         await self._settle(node, request.last_reply, {(job, task, h.epoch) for (job, task), h in held.items()})
         return response
 

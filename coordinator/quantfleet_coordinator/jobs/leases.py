@@ -1,6 +1,7 @@
 """Deadlines of leases, in memory on the monotonic clock; only epochs are stored, so a restart gives a fresh term."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from quantfleet_domain.jobs.lifecycle import Task
@@ -27,6 +28,7 @@ class Leases:
     def __init__(self, term_s: float) -> None:
         self.term_s = term_s
         self._leases: dict[tuple[str, str], Lease] = {}
+        self._lingering: dict[tuple[str, str], Lease] = {}
 
     def begin(self, job: str, task: Task, claim: Claim, reply: int, readable: frozenset[str]) -> None:
         """A task was leased; the node may read these digests while it is."""
@@ -35,6 +37,18 @@ class Leases:
     def end(self, job: str, task: str) -> None:
         """The lease, if there was one, is over."""
         self._leases.pop((job, task), None)
+
+    def linger(self, job: str, task: str) -> None:
+        """The lease is over by our decision, and its node has yet to hear of it: its claim stands until then."""
+        if lease := self._leases.pop((job, task), None):
+            self._lingering[job, task] = lease
+
+    def left(self, node: str, held: Collection[tuple[str, str]]) -> bool:
+        """A node says what it holds; whether a lingering claim of it ended by that."""
+        gone = [key for key, lease in self._lingering.items() if lease.node == node and key not in held]
+        for key in gone:
+            del self._lingering[key]
+        return bool(gone)
 
     def extend(self, job: str, task: str) -> None:
         """The node still holds it."""
@@ -50,8 +64,11 @@ class Leases:
         return [key for key, lease in self._leases.items() if lease.node == node]
 
     def claims(self) -> list[Claim]:
-        """What the standing leases hold."""
-        return [lease.claim for lease in self._leases.values()]
+        """What the standing leases hold, and what runs on after them: until its node says otherwise or must have
+        killed it, because the term has passed since its last sign of life."""
+        now = time.monotonic()
+        lingering = [lease.claim for lease in self._lingering.values() if lease.deadline > now]
+        return [lease.claim for lease in self._leases.values()] + lingering
 
     def may_read(self, node: str, digest: str) -> bool:
         """Whether a task leased to this node refers to this artifact."""
@@ -65,3 +82,4 @@ class Leases:
     def clear(self) -> None:
         """Forget all leases, before the state is loaded anew."""
         self._leases.clear()
+        self._lingering.clear()

@@ -25,7 +25,7 @@ from quantfleet_coordinator.store.records import (
 from quantfleet_coordinator.store.writer import Writer
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.pools import BUILT_IN_POOLS, Selector, parse
-from quantfleet_domain.jobs.lifecycle import Event, Failure, Leased, Lost, Task, TaskChanged, TaskState
+from quantfleet_domain.jobs.lifecycle import Cancelled, Event, Failure, Leased, Lost, Task, TaskChanged, TaskState
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.placement import Candidate, Claim
 from quantfleet_domain.jobs.work import Result
@@ -81,7 +81,9 @@ class Ledger:
         for effect in effects:
             if not isinstance(effect, TaskChanged):
                 continue
-            self.leases.end(job, effect.after.id)
+            # A node goes on with a cancelled task until its next heartbeat.
+            over = self.leases.linger if isinstance(event, Cancelled) else self.leases.end
+            over(job, effect.after.id)
             # What the coordinator does itself has no device, and no lease that could run out.
             if isinstance(event, Leased) and effect.after.state is TaskState.LEASED and effect.after.device:
                 self._lease(entry, effect.after, self.nodes.get(effect.after.node).replies)
@@ -142,4 +144,5 @@ class Ledger:
     def candidate(self, entry: JobEntry, task: Task) -> Candidate:
         """A ready task as placement sees it."""
         needed = entry.requirement(task.id)
-        return Candidate(entry.record.id, task.id, needed, self.selectors.get(needed.pool) if needed.pool else None)
+        selector = self.selectors.get(needed.pool) if needed.pool else None
+        return Candidate(entry.record.id, task.id, needed, selector, task.failed_on)

@@ -36,6 +36,7 @@ class TaskRecord:
     device: str
     infrastructure_failures: int
     engine_failures: int
+    failed_on: str
     partial: bool
     result_digest: str
     result: bytes

@@ -64,7 +64,8 @@ class Task:
     """A node of the graph. `needs` must succeed before it starts; `after` must merely have ended.
 
     `epoch` numbers the attempts: a lease carries it, and a result under any other is refused. `result` is the digest of
-    the accepted result; `partial` says that something the task was asked for is absent from it.
+    the accepted result; `partial` says that something the task was asked for is absent from it. `failed_on` is the node
+    of the last attempt that failed.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Task:
     device: str = ""
     infrastructure_failures: int = 0
     engine_failures: int = 0
+    failed_on: str = ""
     result: str = ""
     partial: bool = False
     failure: Failure | None = None
@@ -275,7 +277,9 @@ def _fail(tasks: dict[str, Task], task: Task, failure: Failure) -> None:
             infrastructure += 1
             hopeless = CATALOGUE[failure.code] is Category.BAD_INPUT and failure.code is not ErrorCode.DIGEST_MISMATCH
             again = not hopeless and infrastructure <= INFRASTRUCTURE_RETRIES
-    counted = replace(task, infrastructure_failures=infrastructure, engine_failures=engine, failure=failure)
+    counted = replace(
+        task, infrastructure_failures=infrastructure, engine_failures=engine, failed_on=task.node, failure=failure
+    )
     if again:
         tasks[task.id] = replace(counted, state=TaskState.READY, epoch=task.epoch + 1, node="", device="")
     else:

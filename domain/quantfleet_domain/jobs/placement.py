@@ -10,12 +10,16 @@ from quantfleet_domain.jobs.plan import Requirement
 
 @dataclass(frozen=True)
 class Candidate:
-    """A ready task: where it stands (`job`, `task`) and what it needs; `selector` is its pool, None for any."""
+    """A ready task: where it stands (`job`, `task`) and what it needs; `selector` is its pool, None for any.
+
+    `failed_on` is the node of its last failed attempt (empty: none).
+    """
 
     job: str
     task: str
     requirement: Requirement
     selector: Selector | None
+    failed_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,16 @@ def why_not(requirement: Requirement, selector: Selector | None, facts: DeviceFa
     return ""
 
 
+def suits(candidate: Candidate, place: Place, live: Sequence[Place]) -> bool:
+    """Whether a place may be given a task now: it can serve it, and did not just fail it while another could try."""
+    if why_not(candidate.requirement, candidate.selector, place.facts):
+        return False
+    return candidate.failed_on != place.node or not any(
+        other.node != place.node and not why_not(candidate.requirement, candidate.selector, other.facts)
+        for other in live
+    )
+
+
 def choose(
     ready: Sequence[Candidate], place: Place, slots: int, claims: Sequence[Claim], live: Sequence[Place]
 ) -> list[Candidate]:
@@ -70,18 +84,17 @@ def choose(
     here = [claim for claim in claims if claim.domain == domain]
     if any(claim.exclusive for claim in here):
         return []
-    neighbours = [other.facts for other in live if other.facts.measurement_domain == domain]
+    neighbours = [other for other in live if other.facts.measurement_domain == domain]
     waiting = [
         candidate
         for candidate in ready
-        if candidate.requirement.exclusive
-        and any(not why_not(candidate.requirement, candidate.selector, facts) for facts in neighbours)
+        if candidate.requirement.exclusive and any(suits(candidate, other, live) for other in neighbours)
     ]
     if waiting:
-        mine = [c for c in waiting if not why_not(c.requirement, c.selector, place.facts)]
+        mine = [c for c in waiting if suits(c, place, live)]
         return mine[:1] if not here else []
     shared = (c for c in ready if not c.requirement.exclusive)
-    return [c for c in shared if not why_not(c.requirement, c.selector, place.facts)][: max(slots, 0)]
+    return [c for c in shared if suits(c, place, live)][: max(slots, 0)]
 
 
 def reason(candidate: Candidate, live: Sequence[Place], claims: Sequence[Claim]) -> str:

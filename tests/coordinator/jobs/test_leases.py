@@ -255,3 +255,26 @@ def test_failures_are_kept_and_budgets_end(play: Play) -> None:
         assert logs[0].log_tail.startswith("last words")
 
     play(scenario)
+
+
+def test_a_cancelled_task_keeps_its_machine_until_its_node_has_let_it_go(play: Play) -> None:
+    async def scenario(fleet: LocalFleet) -> None:
+        one = await join(fleet, "n1")
+        first = await submit(fleet, job_spec(shards=6, evaluate=False, targets=()))
+        await one.complete((await one.acquire())[0])
+        running = await one.acquire()
+        bench = "net/benchmark/0/onnxruntime-cpu"
+        # A node of another machine, which lacks the cores for the benchmark, does what comes before it.
+        wide = replace(TARGET, threads=(4,))
+        job = await submit(fleet, job_spec(evaluate=False, targets=(wide,)))
+        async with working(await join(fleet, "n3", [device(machine="m3", cores=2)])):
+            await until(fleet, job, lambda found: _states(found)[bench] == "ready")
+        await fleet.control.CancelJob(control_pb2.CancelJobRequest(job_id=first))
+        assert await one.acquire() == [], "the cancelled shards may still be running"
+        assert await one.heartbeat(running) == [task.task_id for task in running]
+        assert await one.acquire() == [], "it has been told, and has not let go yet"
+        await one.heartbeat([])
+        (leased,) = await one.acquire()
+        assert leased.task_id == bench
+
+    play(scenario)

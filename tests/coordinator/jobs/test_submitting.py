@@ -119,6 +119,7 @@ def test_a_cancelled_job_takes_its_tasks_back_and_can_be_tried_again(play: Play)
         assert (await fleet.control.CancelJob(named)).job.state == "cancelled"
         assert await node.heartbeat(held) == ["net/inspect"]
         await refused(node.complete(held[0]), ErrorCode.LEASE_STALE)
+        await node.heartbeat([])
         assert await node.acquire() == []
         await refused(fleet.control.GetReport(control_pb2.GetReportRequest(job_id=job)), ErrorCode.REPORT_NOT_READY)
         again = control_pb2.RetryJobRequest(job_id=job)

@@ -158,3 +158,13 @@ def test_what_a_task_waits_for_is_said() -> None:
         reason(bench, [place()], [Claim("m1", False)]) == "it needs its machine alone; 1 leased task(s) must end first"
     )
     assert reason(bench, [place(), lacking], []) == "it is next in line for n1/cpu:0"
+
+
+def test_a_task_avoids_the_node_that_just_failed_it_while_another_could_try() -> None:
+    failed = Candidate("job", "again", SHARED, None, failed_on="n1")
+    both = [place("n1"), place("n2", device(machine="m2"))]
+    assert choose([failed], both[0], 2, [], both) == []
+    assert choose([failed], both[1], 2, [], both) == [failed]
+    assert choose([failed], both[0], 2, [], both[:1]) == [failed], "there is nobody else"
+    unable = place("n2", device(machine="m2", engines=()))
+    assert choose([failed], both[0], 2, [], [both[0], unable]) == [failed], "the other cannot serve it"
