@@ -25,13 +25,19 @@ def count_nodes(model: Path, optimized: Path) -> NodeCounts:
         return NodeCounts(int8, len(wanted), ())
     left = next((item.value for item in source.metadata_props if item.key == FLOAT_KEY), "")
     reasons = dict(line.split(": ", 1) for line in left.splitlines())
-    remaining = {node.name for node in onnx.load(optimized).graph.node if node.op_type in _WEIGHTED}
-    fallbacks = tuple(
+    remaining = {node.name: node for node in onnx.load(optimized).graph.node if node.op_type in _WEIGHTED}
+    fallbacks = [
         f"{node.name} ({node.op_type}): {reasons.get(node.name, _reason(node, source.graph))}"
         for node in wanted
         if node.name in remaining
-    )
-    return NodeCounts(int8, len(wanted), fallbacks)
+    ]
+    known = {node.name for node in wanted}
+    fallbacks += [
+        f"{name} ({node.op_type}): onnxruntime made it of several nodes, in float"
+        for name, node in remaining.items()
+        if name not in known
+    ]
+    return NodeCounts(int8, len(wanted), tuple(fallbacks))
 
 
 def _constant_products(graph: GraphProto) -> list[NodeProto]:

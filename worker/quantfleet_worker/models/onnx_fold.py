@@ -3,7 +3,9 @@
 The rule, so that every machine makes the same graph: Constant nodes become initializers; Reshape, Squeeze, Unsqueeze,
 Transpose, Cast and Identity of constants are computed; then, in graph order, a BatchNormalization after a Conv becomes
 w' = w · γ/√(σ² + ε), b' = (b − μ) · γ/√(σ² + ε) + β, and an Add of one constant per channel after a Conv joins its
-bias. Folding is in float64 with IEEE-exact operations only, rounded to float32 once.
+bias. Folding is in float64 with IEEE-exact operations only, rounded to float32 once. A MatMul of a matrix with a
+constant one, and the Add of one constant per column after it, become a Gemm (`join_products`), as onnxruntime would
+make it: there it would do so only after it has looked for INT8 products, and find none.
 """
 
 from collections import Counter
@@ -12,7 +14,7 @@ from copy import deepcopy
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 _MOVES = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity"}
@@ -25,6 +27,46 @@ def fold(graph: GraphProto, opset: int) -> None:
     for second, rule in (("BatchNormalization", _fold_normalization), ("Add", _fold_bias)):
         _fold_after_convolutions(graph, second, rule)
     _drop_unused_initializers(graph)
+
+
+def join_products(graph: GraphProto) -> bool:
+    """Make a Gemm of every MatMul + Add that is one, in place; whether there was any. Wants shapes in `value_info`."""
+    ranks = {
+        item.name: len(item.type.tensor_type.shape.dim)
+        for item in (*graph.value_info, *graph.input)
+        if item.type.tensor_type.HasField("shape")
+    }
+    constants = {item.name: item for item in graph.initializer}
+    outputs = {item.name for item in graph.output}
+    uses = Counter(_reads(graph))
+    products = {
+        node.output[0]: node
+        for node in graph.node
+        if node.op_type == "MatMul"
+        and ranks.get(node.input[0]) == 2
+        and node.input[1] in constants
+        and len(constants[node.input[1]].dims) == 2
+    }
+    joined = set()
+    kept = []
+    for node in graph.node:
+        name = next((name for name in node.input if name in products), None) if node.op_type == "Add" else None
+        if name is not None and uses[name] == 1 and name not in outputs:
+            bias = next(other for other in node.input if other != name)
+            columns = constants[products[name].input[1]].dims[1]
+            if bias in constants and list(constants[bias].dims) in ([columns], [1, columns]):
+                left, right = products[name].input
+                if len(constants[bias].dims) == 2:  # onnxruntime quantizes the bias of a Gemm as a vector only
+                    row = numpy_helper.to_array(constants[bias]).reshape(-1)
+                    bias = _free_name(f"{bias}_row", {*uses, *constants})
+                    graph.initializer.append(numpy_helper.from_array(row, bias))
+                kept.append(helper.make_node("Gemm", [left, right, bias], node.output, name=products[name].name))
+                joined.add(name)
+                continue
+        kept.append(node)
+    _replace_nodes(graph, [node for node in kept if node.output[0] not in joined])
+    _drop_unused_initializers(graph)
+    return bool(joined)
 
 
 def _fold_constants(graph: GraphProto, opset: int) -> None:

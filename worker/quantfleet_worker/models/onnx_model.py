@@ -15,7 +15,7 @@ from quantfleet_worker import onnxruntime_library
 
 from ..quantizers.qdq_plan import quantized_tensors
 from . import onnx_file
-from .onnx_fold import fold
+from .onnx_fold import fold, join_products
 from .onnx_shapes import settle_inputs
 from .reference_run import SESSION_OPTIONS
 
@@ -36,6 +36,8 @@ def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[by
     fold(model.graph, _opset(model))
     _name_nodes(model)
     model = _with_types(model, path)
+    if join_products(model.graph):
+        model = _with_types(model, path)
     activations, slots = quantized_tensors(model)
     if not slots:
         raise QuantfleetError(
