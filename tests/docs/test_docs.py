@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from quantfleet.jobfile import document, samples
+from quantfleet.jobfile import document, measuring, samples
 from quantfleet_coordinator.jobs.dispatcher import LONGEST_POLL_S
 from quantfleet_coordinator.settings import Settings
 from quantfleet_domain.calibration.calibrators import CALIBRATORS, DEFAULT_CALIBRATOR
@@ -94,8 +94,8 @@ SECTIONS = {
     "Calibration": document.CALIBRATION_KEYS,
     "Evaluate": document.EVALUATE_KEYS,
     "Data": samples.KEYS,
-    "A target": document.TARGET_KEYS,
-    "Benchmark": document.BENCHMARK_KEYS,
+    "A target": measuring.TARGET_KEYS,
+    "Benchmark": measuring.BENCHMARK_KEYS,
 }
 
 
@@ -110,9 +110,9 @@ def test_every_key_of_the_job_file_has_a_row_and_no_other_has(heading: str) -> N
         ("Calibration", "calibrator", DEFAULT_CALIBRATOR),
         ("Calibration", "percentile", f"{document.DEFAULT_PERCENTILE:.10g}"),
         ("Calibration", "shards", f" {SMALLEST_SHARD} samples"),
-        ("Benchmark", "warmup", str(document.DEFAULT_WARMUP)),
-        ("Benchmark", "repeat", str(document.DEFAULT_REPEAT)),
-        ("The job", "patience", f"{document.DEFAULT_PATIENCE_S:g} s"),
+        ("Benchmark", "warmup", str(measuring.DEFAULT_WARMUP)),
+        ("Benchmark", "repeat", str(measuring.DEFAULT_REPEAT)),
+        ("The job", "patience", f"{measuring.DEFAULT_PATIENCE_S:g} s"),
         ("The job", "apiVersion", document.API_VERSION),
     ],
 )
