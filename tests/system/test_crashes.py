@@ -1,12 +1,14 @@
 """Laws L2 and L3: `kill -9` of any process at any moment, and the job ends with the same bytes, nothing twice."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.system.conftest import write_job
-from tests.system.fleet import RunningFleet, until
+from tests.system.fleet import RunningFleet, quantfleet, until
 
 TARGETS = "[{engines: [onnxruntime-cpu], precisions: [fp32, int8], threads: [1]}]"
 BENCHMARK = "{modes: [runtime], warmup: 20, repeat: 2000}"
@@ -83,3 +85,27 @@ def test_everything_killed_at_once_costs_nothing(fleet: RunningFleet, job: Path,
     for name, cores in (("left", "0"), ("right", "1")):
         fleet.start_worker(name, cores)
     assert_whole(fleet, identifier, undisturbed)
+
+
+def test_a_worker_out_of_reach_kills_its_task_when_the_lease_has_run_out(fleet: RunningFleet, material: Path) -> None:
+    long = write_job(material, "long", shards=6, targets=TARGETS, benchmark="{modes: [runtime], repeat: 200000}")
+    identifier = fleet.submit(long)
+    node = until(lambda: leased_to(fleet, identifier, "benchmark"), "a benchmark task is leased")
+    worker = psutil.Process(fleet.workers[node].pid)
+    running = until(lambda: engine_processes(worker), "its engine process runs")
+    fleet.kill("coordinator")
+    until(lambda: not any(process.is_running() for process in running), "the engine process is killed")
+    assert worker.is_running()
+    fleet.start_coordinator()
+    quantfleet("job", "cancel", identifier, *fleet.admin)
+    assert fleet.wait_ended(identifier) == "cancelled"
+
+
+def engine_processes(worker: psutil.Process) -> list[psutil.Process]:
+    """The child processes in which a worker's engines run."""
+    found = []
+    for process in worker.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "quantfleet_worker.execution.child" in process.cmdline():
+                found.append(process)
+    return found
