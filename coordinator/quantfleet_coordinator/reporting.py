@@ -147,6 +147,7 @@ def _measured(entry: JobEntry, task: Task, detail: Detail, result: BenchmarkResu
         fallbacks=row.fallbacks,
         noise=row.noise,
         conditions=facts_of(row.conditions),
+        memory_mb=row.memory_mb,
     )
 
 

@@ -12,7 +12,7 @@ DEFAULT_WARMUP = 200
 DEFAULT_REPEAT = 1000
 DEFAULT_PATIENCE_S = 600.0
 TARGET_KEYS = ("pool", "engines", "precisions", "threads", "batch_sizes")
-BENCHMARK_KEYS = ("modes", "warmup", "repeat", "quiet")
+BENCHMARK_KEYS = ("modes", "warmup", "repeat", "quiet", "memory")
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -54,6 +54,7 @@ def benchmark(value: Value | None, modes: tuple[str, ...]) -> BenchmarkSpec:
         warmup=keys["warmup"].count(0) if "warmup" in keys else DEFAULT_WARMUP,
         repeat=keys["repeat"].count(1) if "repeat" in keys else DEFAULT_REPEAT,
         require_quiet=keys["quiet"].boolean() if "quiet" in keys else False,
+        memory=keys["memory"].boolean() if "memory" in keys else False,
     )
 
 

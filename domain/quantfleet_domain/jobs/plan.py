@@ -216,6 +216,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 warmup=spec.benchmark.warmup,
                 repeat=spec.benchmark.repeat,
                 require_quiet=spec.benchmark.require_quiet,
+                memory=spec.benchmark.memory,
                 input_shapes=_inspected(model.name, results).input_shapes,
                 data=_any_samples(model),
                 preprocess=model.preprocess,

@@ -66,12 +66,14 @@ class TargetSpec:
 
 @dataclass(frozen=True)
 class BenchmarkSpec:
-    """The protocol of measurement: `warmup` and `repeat` count runs; `require_quiet` refuses a noisy figure."""
+    """The protocol of measurement: `warmup` and `repeat` count runs; `require_quiet` refuses a noisy figure; `memory`
+    asks for the peak memory of each variant, from a run of its own."""
 
     modes: tuple[str, ...]
     warmup: int
     repeat: int
     require_quiet: bool
+    memory: bool = False
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ class BenchmarkWork:
     input_shapes: tuple[InputShape, ...]
     data: Slice | None
     preprocess: FileRef | None
+    memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ class Measured:
     """One variant × mode × threads × batch.
 
     `speedup` compares with FP32 of the same task, where that was measured. `quiet` is the verdict on the machine's
-    `conditions`, `noise` why it is not.
+    `conditions`, `noise` why it is not. `memory_mb` is the peak resident memory (MiB) of a process that does nothing but
+    load and run the variant, where that was asked for.
     """
 
     precision: str
@@ -178,6 +180,7 @@ class Measured:
     fallbacks: tuple[str, ...]
     model_bytes: int
     input_shapes: tuple[InputShape, ...]
+    memory_mb: float | None = None
 
 
 @dataclass(frozen=True)

@@ -142,12 +142,15 @@ class BenchmarkSpec(_message.Message):
     WARMUP_FIELD_NUMBER: _builtins.int
     REPEAT_FIELD_NUMBER: _builtins.int
     REQUIRE_QUIET_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
     warmup: _builtins.int
     """Untimed runs before the timed ones, count."""
     repeat: _builtins.int
     """Timed runs, count."""
     require_quiet: _builtins.bool
     """Whether a figure taken on a noisy machine is refused."""
+    memory: _builtins.bool
+    """Whether the peak memory of each variant is measured, in a run of its own."""
     @_builtins.property
     def modes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Modes: runtime, end2end. Empty: measure nothing."""
@@ -159,10 +162,11 @@ class BenchmarkSpec(_message.Message):
         warmup: _builtins.int = ...,
         repeat: _builtins.int = ...,
         require_quiet: _builtins.bool = ...,
+        memory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["modes", b"modes", "repeat", b"repeat", "require_quiet", b"require_quiet", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "modes", b"modes", "repeat", b"repeat", "require_quiet", b"require_quiet", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

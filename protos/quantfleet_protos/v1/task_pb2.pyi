@@ -256,6 +256,7 @@ class BenchmarkWork(_message.Message):
     INPUT_SHAPES_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     PREPROCESS_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     engine: _builtins.str
@@ -266,6 +267,8 @@ class BenchmarkWork(_message.Message):
     """Timed runs, count."""
     require_quiet: _builtins.bool
     """Whether a figure taken on a noisy machine is refused."""
+    memory: _builtins.bool
+    """Whether the peak memory of each variant is measured, in a run of its own."""
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
         """The variants to interleave."""
@@ -309,10 +312,11 @@ class BenchmarkWork(_message.Message):
         input_shapes: _abc.Iterable[_base_pb2.InputShape] | None = ...,
         data: _base_pb2.Slice | None = ...,
         preprocess: _base_pb2.FileRef | None = ...,
+        memory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "preprocess", b"preprocess"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "model", b"model", "modes", b"modes", "preprocess", b"preprocess", "repeat", b"repeat", "require_quiet", b"require_quiet", "threads", b"threads", "variants", b"variants", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "memory", b"memory", "model", b"model", "modes", b"modes", "preprocess", b"preprocess", "repeat", b"repeat", "require_quiet", b"require_quiet", "threads", b"threads", "variants", b"variants", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -713,6 +717,7 @@ class Measured(_message.Message):
     FALLBACKS_FIELD_NUMBER: _builtins.int
     MODEL_BYTES_FIELD_NUMBER: _builtins.int
     INPUT_SHAPES_FIELD_NUMBER: _builtins.int
+    MEMORY_MB_FIELD_NUMBER: _builtins.int
     precision: _builtins.str
     """Precision: fp32 or int8."""
     quantization: _builtins.str
@@ -733,6 +738,8 @@ class Measured(_message.Message):
     """Nodes that the quantizer meant to run in INT8, count."""
     model_bytes: _builtins.int
     """Size of the model's files, bytes."""
+    memory_mb: _builtins.float
+    """Peak resident memory of a process that only loads and runs the variant, MiB; absent where not asked for."""
     @_builtins.property
     def latency(self) -> Global___LatencySummary:
         """Latency of one run."""
@@ -781,12 +788,15 @@ class Measured(_message.Message):
         fallbacks: _abc.Iterable[_builtins.str] | None = ...,
         model_bytes: _builtins.int = ...,
         input_shapes: _abc.Iterable[_base_pb2.InputShape] | None = ...,
+        memory_mb: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "latency", b"latency", "speedup", b"speedup"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb", "conditions", b"conditions", "latency", b"latency", "memory_mb", b"memory_mb", "speedup", b"speedup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "conditions", b"conditions", "fallbacks", b"fallbacks", "form", b"form", "input_shapes", b"input_shapes", "int8_nodes", b"int8_nodes", "latency", b"latency", "mode", b"mode", "model_bytes", b"model_bytes", "noise", b"noise", "precision", b"precision", "quantizable_nodes", b"quantizable_nodes", "quantization", b"quantization", "quiet", b"quiet", "settings", b"settings", "speedup", b"speedup", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb", "batch", b"batch", "conditions", b"conditions", "fallbacks", b"fallbacks", "form", b"form", "input_shapes", b"input_shapes", "int8_nodes", b"int8_nodes", "latency", b"latency", "memory_mb", b"memory_mb", "mode", b"mode", "model_bytes", b"model_bytes", "noise", b"noise", "precision", b"precision", "quantizable_nodes", b"quantizable_nodes", "quantization", b"quantization", "quiet", b"quiet", "settings", b"settings", "speedup", b"speedup", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__memory_mb: _TypeAlias = _typing.Literal["memory_mb"]  # noqa: Y015
+    _WhichOneofArgType__memory_mb: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_mb) -> _WhichOneofReturnType__memory_mb | None: ...
 
 Global___Measured: _TypeAlias = Measured  # noqa: Y015
 

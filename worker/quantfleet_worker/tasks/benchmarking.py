@@ -17,7 +17,8 @@ from quantfleet_worker.execution.child import Report
 from quantfleet_worker.probes.conditions import ConditionsWatch
 from quantfleet_worker.tasks.affinity import pin_all_threads
 from quantfleet_worker.tasks.contenders import Contender, Inputs
-from quantfleet_worker.tasks.loading import load_variant
+from quantfleet_worker.tasks.loading import load_variant, path_of
+from quantfleet_worker.tasks.memory import peak_memory_mb
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
 
@@ -122,10 +123,23 @@ class _Bench:
                     quantizable_nodes=counts.quantizable,
                     fallbacks=counts.fallbacks,
                     model_bytes=contender.model_bytes,
+                    memory_mb=self._memory(variant, contender, protocol),
                     input_shapes=tuple(InputShape(name, array.shape) for name, array in contender.feeds.items()),
                 )
             )
         return None
+
+    def _memory(self, variant: Variant, contender: Contender, protocol: Protocol) -> float | None:
+        if not self._work.memory or protocol.mode != Mode.RUNTIME:
+            return None
+        return peak_memory_mb(
+            self._engine.name,
+            path_of(variant, contender.form, self._workspace),
+            contender,
+            LoadOptions(variant.precision, protocol.threads, protocol.batch),
+            self._here.cores[: protocol.threads],
+            self._workspace.scratch(f"feeds-{variant.precision}"),
+        )
 
     def _give_up(self, protocol: Protocol, reason: str, *, applicable: bool = True) -> None:
         for variant in self._work.variants:

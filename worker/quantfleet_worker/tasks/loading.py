@@ -1,5 +1,7 @@
 """Loading a variant in the form that suits this device. Not for what an engine does with it."""
 
+from pathlib import Path
+
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.work import ModelForm, Variant
 from quantfleet_worker.engines.base import Engine, LoadOptions, Session
@@ -26,5 +28,10 @@ def load_variant(
 ) -> tuple[ModelForm, Session]:
     """The chosen form and a session of it."""
     form = form_for(engine, variant, here)
+    return form, engine.load(path_of(variant, form, workspace), options)
+
+
+def path_of(variant: Variant, form: ModelForm, workspace: Workspace) -> Path:
+    """What the engine is given to load: the form's files under their own names."""
     directory = workspace.bundle(f"{variant.precision}-{form.form or 'float'}", form.files)
-    return form, engine.load(entry_point(directory, form.files), options)
+    return entry_point(directory, form.files)

@@ -1,0 +1,212 @@
+"""Every task as its child process does it, one after another over one small model: what goes in, what comes out."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.system.conftest import SIDE, write_model
+
+from quantfleet_domain.calibration.calibrators import calibrator_named
+from quantfleet_domain.calibration.graph import CalibrationGraph
+from quantfleet_domain.calibration.partial import Partial, merge_partials
+from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.hardware.facts import numerics_isa
+from quantfleet_domain.jobs.manifest import Manifest, Sample
+from quantfleet_domain.jobs.spec import FileRef
+from quantfleet_domain.jobs.work import (
+    BenchmarkResult,
+    BenchmarkWork,
+    CalibrateResult,
+    CalibrateWork,
+    EvaluateResult,
+    EvaluateWork,
+    InspectResult,
+    InspectWork,
+    ModelForm,
+    QuantizeResult,
+    QuantizeWork,
+    Result,
+    Slice,
+    Variant,
+    Work,
+)
+from quantfleet_protos.v1 import task_pb2
+from quantfleet_wire.codec import decode_union
+from quantfleet_wire.content import digest_bytes
+from quantfleet_worker.probes.cpu import cpu_facts, usable_cores
+from quantfleet_worker.tasks import dispatch
+from quantfleet_worker.tasks.request import Surroundings, pack
+
+SAMPLES = 6
+
+
+class Bench:
+    """A node's directories, and what this machine is."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cache = directory / "cache"
+        self.outputs = directory / "outputs"
+        self.cache.mkdir()
+        self.outputs.mkdir()
+        facts = cpu_facts(None, "")
+        cores = usable_cores(frozenset(range(1024)))[:1]
+        isa = numerics_isa(facts.architecture, facts.isa)
+        self.here = Surroundings(str(self.cache), str(self.outputs), "cpu:0", cores, facts.isa, isa, ())
+
+    def put(self, name: str, content: bytes) -> FileRef:
+        digest = digest_bytes(content)
+        (self.cache / digest).write_bytes(content)
+        return FileRef(name, digest, len(content))
+
+    def do(self, work: Work) -> Any:
+        """Do a task; its outputs are inputs of those to come."""
+        result: Result = decode_union(task_pb2.Result.FromString(dispatch(pack(self.here, work), _ignore)), Result)
+        for path in self.outputs.iterdir():
+            (self.cache / path.name).write_bytes(path.read_bytes())
+        return result
+
+
+def _ignore(share: float, doing: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="module")
+def model(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> FileRef:
+    path = tmp_path_factory.mktemp("model") / "net.onnx"
+    write_model(path)
+    return bench.put("net.onnx", path.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def manifest(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> FileRef:
+    random, rows = np.random.default_rng(5), []
+    for index in range(SAMPLES):
+        path = tmp_path_factory.mktemp("samples") / f"{index}.npy"
+        np.save(path, random.standard_normal((3, SIDE, SIDE)).astype(np.float32))
+        ref = bench.put(path.name, path.read_bytes())
+        rows.append(Sample(ref.name, ref.digest, ref.size, index % 10))
+    return bench.put("manifest.json", Manifest(tuple(rows)).to_json())
+
+
+@pytest.fixture(scope="module")
+def inspected(bench: Bench, model: FileRef) -> InspectResult:
+    found = bench.do(InspectWork("net", "onnx", (model,), (), None))
+    assert isinstance(found, InspectResult)
+    return found
+
+
+@pytest.fixture(scope="module")
+def quantized(bench: Bench, model: FileRef, manifest: FileRef, inspected: InspectResult) -> QuantizeResult:
+    parts = []
+    for first, count in ((0, 4), (4, 2)):
+        data = Slice(manifest, first, count)
+        done = bench.do(CalibrateWork("net", inspected.reference, inspected.graph, data, None, inspected.numerics))
+        assert isinstance(done, CalibrateResult)
+        assert done.samples == count
+        parts.append(Partial.decode((bench.cache / done.partial.digest).read_bytes()))
+    graph = CalibrationGraph.from_json((bench.cache / inspected.graph.digest).read_bytes())
+    table = ScaleTable.build(
+        merge_partials(parts),
+        graph,
+        calibrator_named("absmax"),
+        manifest=manifest.digest,
+        preprocessing=inspected.numerics.preprocessing,
+    )
+    scales = bench.put("scales.json", table.to_json())
+    work = QuantizeWork("net", "onnx", "onnx", (model,), inspected.reference, inspected.graph, scales, None)
+    found = bench.do(work)
+    assert isinstance(found, QuantizeResult)
+    assert bench.do(work) == found, "the same work gives the same files"
+    return found
+
+
+@pytest.fixture(scope="module")
+def measuring(model: FileRef, manifest: FileRef, inspected: InspectResult, quantized: QuantizeResult) -> BenchmarkWork:
+    return BenchmarkWork(
+        model="net",
+        engine="onnxruntime-cpu",
+        variants=(Variant("fp32", "none", (ModelForm("", (model,)),)), Variant("int8", "static", quantized.forms)),
+        modes=("runtime", "end2end"),
+        threads=(1,),
+        batch_sizes=(1, 3),
+        warmup=2,
+        repeat=40,
+        require_quiet=False,
+        input_shapes=inspected.input_shapes,
+        data=Slice(manifest, 0, SAMPLES),
+        preprocess=None,
+    )
+
+
+def cells(result: BenchmarkResult) -> set[tuple[str, str, int, int]]:
+    return {(row.precision, row.mode, row.threads, row.batch) for row in result.rows}
+
+
+def test_a_benchmark_measures_every_cell_with_its_evidence(bench: Bench, measuring: BenchmarkWork) -> None:
+    result = bench.do(measuring)
+    assert cells(result) == {(p, m, 1, b) for p in ("fp32", "int8") for m in ("runtime", "end2end") for b in (1, 3)}
+    assert result.absent == ()
+    for row in result.rows:
+        assert row.latency.runs == 40
+        assert row.input_shapes[0].dims == (row.batch, 3, SIDE, SIDE)
+        assert {setting.name for setting in row.settings} >= {"cores", "intra_op_num_threads"}
+        assert (row.speedup is None) == (row.precision == "fp32")
+        assert row.memory_mb is None
+        assert row.quiet == (row.noise == ())
+    int8 = next(row for row in result.rows if row.precision == "int8")
+    assert int8.int8_nodes == int8.quantizable_nodes - len(int8.fallbacks)
+    assert int8.int8_nodes >= 4
+    assert (bench.cache / result.samples.digest).read_bytes().count(b"quantfleet/samples/v1") == 4
+
+
+def test_memory_is_measured_only_where_it_is_asked_for_and_apart(bench: Bench, measuring: BenchmarkWork) -> None:
+    work = replace(measuring, memory=True, modes=("runtime",), batch_sizes=(1,))
+    peaks = [row.memory_mb for row in bench.do(work).rows]
+    assert all(peak is not None and 20 < peak < 2000 for peak in peaks)
+
+
+def test_more_threads_than_cores_is_absent_with_the_reason(bench: Bench, measuring: BenchmarkWork) -> None:
+    result = bench.do(replace(measuring, threads=(1, 64), modes=("runtime",), batch_sizes=(1,)))
+    assert {row.threads for row in result.rows} == {1}
+    assert {(gap.threads, gap.applicable) for gap in result.absent} == {(64, True)}
+    assert "64 threads" in result.absent[0].reason
+
+
+def test_end_to_end_without_samples_does_not_apply_and_runtime_is_fed_noise(
+    bench: Bench, measuring: BenchmarkWork
+) -> None:
+    result = bench.do(replace(measuring, data=None, batch_sizes=(1,)))
+    assert {row.mode for row in result.rows} == {"runtime"}
+    assert {(gap.mode, gap.applicable) for gap in result.absent} == {("end2end", False)}
+
+
+def test_an_evaluation_predicts_every_sample_of_its_slice(
+    bench: Bench, model: FileRef, manifest: FileRef, inspected: InspectResult, quantized: QuantizeResult
+) -> None:
+    for variant in (Variant("fp32", "none", (ModelForm("", (model,)),)), Variant("int8", "static", quantized.forms)):
+        data = Slice(manifest, 2, 3)
+        found = bench.do(EvaluateWork("net", "onnxruntime-cpu", variant, inspected.input_shapes, data, None))
+        assert isinstance(found, EvaluateResult)
+        assert (found.first, found.labels, len(found.predicted), len(found.in_top5)) == (2, (2, 3, 4), 3, 3)
+
+
+def test_another_numerics_class_is_refused(bench: Bench, manifest: FileRef, inspected: InspectResult) -> None:
+    other = replace(inspected.numerics, isa="x86_64/another")
+    work = CalibrateWork("net", inspected.reference, inspected.graph, Slice(manifest, 0, 1), None, other)
+    with pytest.raises(QuantfleetError) as refused:
+        bench.do(work)
+    assert refused.value.code is ErrorCode.NUMERICS_MISMATCH
+
+
+def test_a_file_name_that_leaves_the_model_is_refused(bench: Bench, model: FileRef) -> None:
+    with pytest.raises(QuantfleetError) as refused:
+        bench.do(InspectWork("net", "onnx", (replace(model, name="../net.onnx"),), (), None))
+    assert refused.value.code is ErrorCode.MODEL_UNREADABLE
