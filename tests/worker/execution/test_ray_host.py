@@ -32,7 +32,7 @@ async def start(host: RayHost, slot: str, spec: RunSpec) -> tuple[asyncio.Task[O
     """Start a run, and wait for the first message that its handler reports."""
     run = asyncio.create_task(host.run(slot, b"", spec))
     # The event is another process's.
-    while (await host.pids(slot))[1] is None or not (await host.progress(slot))[1]:  # noqa: ASYNC110
+    while (await host.pids(slot))[1] is None or not (await host.progress(slot))[1]:
         await asyncio.sleep(0.02)
     return run, (await host.progress(slot))[1]
 
