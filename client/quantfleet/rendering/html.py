@@ -55,7 +55,7 @@ def _content(report: Report) -> dict[str, Any]:
 
 
 def headlines(report: Report) -> tuple[tuple[str, str, str], ...]:
-    """The largest INT8 speed-up of every model and mode, as (figure, what it is, where and at what accuracy)."""
+    """The largest INT8 speed-up of every model and mode, as (figure, what it is, where and how well)."""
     best: dict[tuple[str, str], tuple[float, Table, Row]] = {}
     for table in tables(report):
         for row in table.rows:
@@ -68,5 +68,7 @@ def headlines(report: Report) -> tuple[tuple[str, str, str], ...]:
         if row.accuracy_fp32 is not None and row.accuracy_int8 is not None:
             change = f"{row.accuracy_int8 - row.accuracy_fp32:+.2f}".replace("-", "\N{MINUS SIGN}")
             where += f" · {METRIC_LABELS.get(table.metric, table.metric)} {change} points"
+        if row.noisy:
+            where += " · noisy"
         found.append((words.times(value), f"{row.model} · {table.title}", where))
     return tuple(found)

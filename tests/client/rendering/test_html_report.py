@@ -143,7 +143,7 @@ def test_a_plot_is_well_formed_and_takes_all_its_colours_from_the_page(draw: obj
 def test_the_headline_is_the_largest_speedup_of_each_mode_and_model() -> None:
     found = headlines(sample_report())
     assert [figure for figure, _, _ in found] == ["2.27\N{MULTIPLICATION SIGN}", "1.57\N{MULTIPLICATION SIGN}"]
-    assert found[1][2] == "paddle-cpu · Top-1 \N{MINUS SIGN}2.50 points"
+    assert found[1][2] == "paddle-cpu · Top-1 \N{MINUS SIGN}2.50 points · noisy"
     assert len(headlines(two_model_report())) == 4
     assert headlines(failed_report()) == ()
 

@@ -8,7 +8,7 @@ from tests.domain.reporting.sample_reports import sample_report
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.reporting.gates import evaluate, parse
-from quantfleet_domain.reporting.report import Result, SpeedupFigure
+from quantfleet_domain.reporting.report import Accuracy, Result, SpeedupFigure
 
 RESULTS = sample_report().results
 
@@ -132,3 +132,12 @@ def test_a_gate_passes_exactly_when_every_result_does(values: list[float], compa
     (result,) = evaluate([f"speedup {comparison} {limit!r}"], results)
     assert result.passed == all(COMPARISONS[comparison](v, limit) for v in values)
     assert result.value in values
+
+
+def test_a_drop_of_just_its_limit_passes_whatever_binary_fractions_make_of_it() -> None:
+    correct = {"fp32": 97, "int8": 94}  # of 150: 100 * 97 / 150 - 100 * 94 / 150 is 2.000000000000007
+    results = tuple(
+        replace(r, accuracy=(Accuracy("top1", 100 * correct[r.precision] / 150, "percent", 150),)) for r in RESULTS
+    )
+    (gate,) = evaluate(["int8.top1_drop <= 2"], results)
+    assert (gate.value, gate.passed) == (2.0, True)
