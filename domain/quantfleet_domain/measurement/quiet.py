@@ -12,7 +12,7 @@ class Conditions:
     """
 
     steal_share: float | None = None
-    """CPU ticks that the hypervisor gave to others, of all ticks of the domain's CPUs."""
+    """CPU ticks that the hypervisor gave to others, of all ticks of the measured CPUs."""
     other_cpu_share: float | None = None
     """CPU time of other processes, of what the domain's CPUs had to give."""
     run_queue: float | None = None
@@ -22,7 +22,7 @@ class Conditions:
     frequency_max_khz: int | None = None
     """Highest clock seen on a measured CPU, kHz."""
     throttle_count: int | None = None
-    """Thermal or power throttling events while measuring."""
+    """Thermal or power throttling of the measured CPUs, and stops by a CPU quota, while measuring."""
 
 
 @dataclass(frozen=True)

@@ -101,3 +101,30 @@ def test_a_busy_process_on_this_machine_is_seen_unless_it_is_ours() -> None:
     assert without.run_queue is not None
     assert seen.other_cpu_share > without.other_cpu_share
     assert seen.run_queue > without.run_queue
+
+
+def test_steal_and_clock_are_those_of_the_pinned_core_and_load_that_of_the_machine(plant: Plant) -> None:
+    def machine(cpu0: str, cpu1: str) -> dict[str, str]:
+        stat = f"cpu0 {cpu0}\ncpu1 {cpu1}\nprocs_running 1\n"
+        idle = {"sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "800000\n"}
+        return counters(QUIET, running=1, own_ticks=0) | clock(3_000_000, 0) | idle | {"proc/stat": stat}
+
+    watch = ConditionsWatch([0], [], plant(machine("0 0 0 0 0 0 0 0", "0 0 0 0 0 0 0 0")), domain=[0, 1])
+    watch.sample()
+    plant(machine("0 0 0 90 0 0 0 10", "50 0 0 50 0 0 0 0"))
+    watch.sample()
+    found = watch.conditions()
+    assert (found.steal_share, found.other_cpu_share) == (10 / 100, 50 / 200)
+    assert (found.frequency_min_khz, found.frequency_max_khz) == (3_000_000, 3_000_000)
+
+
+def test_being_stopped_by_a_cpu_quota_is_throttling(plant: Plant) -> None:
+    group = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "50000 100000\n"}
+    stat = "sys/fs/cgroup/cpu.stat"
+    watch = ConditionsWatch(
+        [0], [], plant(counters(QUIET, running=1, own_ticks=0) | group | {stat: "nr_periods 5\nnr_throttled 2\n"})
+    )
+    watch.sample()
+    plant({stat: "nr_periods 9\nnr_throttled 5\n"})
+    watch.sample()
+    assert watch.conditions().throttle_count == 3

@@ -1,10 +1,12 @@
 """Every task as its child process does it, one after another over one small model: what goes in, what comes out."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from tests.system.conftest import SIDE, write_model
 
@@ -33,12 +35,18 @@ from quantfleet_domain.jobs.work import (
     Variant,
     Work,
 )
+from quantfleet_domain.measurement.protocol import Protocol
 from quantfleet_protos.v1 import task_pb2
 from quantfleet_wire.codec import decode_union
 from quantfleet_wire.content import digest_bytes
+from quantfleet_worker.engines.base import LoadOptions
+from quantfleet_worker.engines.onnxruntime_cpu import ENGINE
 from quantfleet_worker.probes.cpu import cpu_facts, usable_cores
 from quantfleet_worker.tasks import dispatch
+from quantfleet_worker.tasks.affinity import pin_all_threads, pinned_cores
+from quantfleet_worker.tasks.contenders import Inputs
 from quantfleet_worker.tasks.request import Surroundings, pack
+from quantfleet_worker.tasks.workspace import Workspace
 
 SAMPLES = 6
 
@@ -210,3 +218,36 @@ def test_a_file_name_that_leaves_the_model_is_refused(bench: Bench, model: FileR
     with pytest.raises(QuantfleetError) as refused:
         bench.do(InspectWork("net", "onnx", (replace(model, name="../net.onnx"),), (), None))
     assert refused.value.code is ErrorCode.MODEL_UNREADABLE
+
+
+def test_a_batch_that_the_model_does_not_take_costs_that_cell_alone(
+    bench: Bench, model: FileRef, measuring: BenchmarkWork
+) -> None:
+    fixed = onnx.load_from_string((bench.cache / model.digest).read_bytes())
+    for item in (*fixed.graph.input, *fixed.graph.output):
+        item.type.tensor_type.shape.dim[0].dim_value = 1
+    form = ModelForm("", (bench.put("fixed.onnx", fixed.SerializeToString()),))
+    result = bench.do(replace(measuring, variants=(Variant("fp32", "none", (form,)),)))
+    assert {row.batch for row in result.rows} == {1}
+    assert {(gap.batch, gap.applicable) for gap in result.absent} == {(3, True)}
+    assert "batch 3" in result.absent[0].reason
+
+
+def test_what_is_timed_end_to_end_is_counted_on_its_own_batch(bench: Bench, measuring: BenchmarkWork) -> None:
+    (form,) = measuring.variants[0].forms
+    workspace = Workspace(bench.cache, bench.outputs, bench.outputs)
+    session = ENGINE.load(bench.cache / form.files[0].digest, LoadOptions("fp32", threads=1))
+    Inputs(measuring, workspace).contender(session, form, Protocol("end2end", batch=3))
+    session.run_bound()
+    assert next(iter(session.outputs().values())).shape[0] == 3
+
+
+def test_the_cores_reported_are_those_that_the_kernel_says() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        pin_all_threads([min(before)])
+        assert pinned_cores() == (min(before),)
+        os.sched_setaffinity(0, before)  # one thread that escaped
+        assert pinned_cores() == tuple(sorted(before))
+    finally:
+        pin_all_threads(before)

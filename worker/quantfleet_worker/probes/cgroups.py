@@ -27,6 +27,17 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     return min(quotas, default=None)
 
 
+def throttled_periods(root: Path = Path("/")) -> int | None:
+    """In how many periods so far a quota stopped this process's control groups; None where there is no quota."""
+    if cpu_quota(root) is None:
+        return None
+    rows = [
+        line.split() for directory in _directories(root, "cpu") for line in _read(directory / "cpu.stat").splitlines()
+    ]
+    counts = [int(row[1]) for row in rows if row[0] == "nr_throttled"]
+    return sum(counts) if counts else None
+
+
 def _directories(root: Path, controller: str) -> Iterator[Path]:
     """The directories of the groups that a controller applies to this process, up to the topmost that is mounted."""
     mount = root / "sys/fs/cgroup"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantfleet_domain.measurement.quiet import Conditions
+from quantfleet_worker.probes.cgroups import throttled_periods
 
 _STEAL = 7  # columns of a cpu line in /proc/stat (proc(5)): user nice system idle iowait irq softirq steal guest …
 _BUSY = (0, 1, 2, 5, 6)  # guest time is part of user time
@@ -27,12 +28,21 @@ class _Sample:
 class ConditionsWatch:
     """Samples the given logical cores; the processes in `own_pids`, with this one, count as nobody.
 
-    `cores` are what a benchmark may use, or every core of the machine to see all of its domain. `root` is the root of
-    the file system to read.
+    `cores` are what the benchmark is pinned to: steal, clock and throttling are theirs, for an idle core has its lowest
+    clock and nothing that could be stolen. The load of others is that on all of `domain` (the same cores unless told).
+    `root` is the root of the file system to read.
     """
 
-    def __init__(self, cores: Sequence[int], own_pids: Collection[int] = (), root: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        cores: Sequence[int],
+        own_pids: Collection[int] = (),
+        root: Path = Path("/"),
+        *,
+        domain: Sequence[int] | None = None,
+    ) -> None:
         self._cores = tuple(cores)
+        self._domain = self._cores if domain is None else tuple(domain)
         self._own = tuple({os.getpid(), *own_pids})
         self._root = root
         self._samples: list[_Sample] = []
@@ -50,10 +60,10 @@ class ConditionsWatch:
         frequencies = [_number(cpus / f"cpu{core}/cpufreq/scaling_cur_freq") for core in self._cores]
         names = ("core_throttle_count", "package_throttle_count")
         throttles = [_number(cpus / f"cpu{core}/thermal_throttle/{name}") for core in self._cores for name in names]
-        known = [count for count in throttles if count is not None]
+        known = [count for count in (*throttles, throttled_periods(self._root)) if count is not None]
         self._samples.append(
             _Sample(
-                ticks=_cpu_ticks(stat, self._cores),
+                ticks=_cpu_ticks(stat, {*self._cores, *self._domain}),
                 own_ticks=own_ticks,
                 others_running=max(0, running - ours),
                 frequencies_khz=tuple(khz for khz in frequencies if khz is not None),
@@ -69,17 +79,19 @@ class ConditionsWatch:
         if len(self._samples) < 2:
             return Conditions()
         first, last = self._samples[0], self._samples[-1]
-        deltas = [
-            tuple(after - before for before, after in zip(first.ticks[core], last.ticks[core], strict=True))
+        deltas = {
+            core: tuple(after - before for before, after in zip(first.ticks[core], last.ticks[core], strict=True))
             for core in first.ticks
             if core in last.ticks
-        ]
-        total = sum(sum(delta) for delta in deltas)
-        busy = sum(delta[column] for delta in deltas for column in _BUSY)
+        }
+        measured = [delta for core, delta in deltas.items() if core in self._cores]
+        everywhere = [delta for core, delta in deltas.items() if core in self._domain]
+        own_total, total = (sum(sum(delta) for delta in of) for of in (measured, everywhere))
+        busy = sum(delta[column] for delta in everywhere for column in _BUSY)
         own = sum(ticks - first.own_ticks.get(pid, 0) for pid, ticks in last.own_ticks.items())
         frequencies = [khz for sample in self._samples for khz in sample.frequencies_khz]
         return Conditions(
-            steal_share=sum(delta[_STEAL] for delta in deltas) / total if total else None,
+            steal_share=sum(delta[_STEAL] for delta in measured) / own_total if own_total else None,
             other_cpu_share=max(0, busy - own) / total if total else None,
             run_queue=sum(sample.others_running for sample in self._samples) / len(self._samples),
             frequency_min_khz=min(frequencies, default=None),
@@ -108,7 +120,7 @@ def _stat(process: Path) -> tuple[str, int] | None:
     return fields[0], sum(map(int, fields[11:13]))
 
 
-def _cpu_ticks(stat: str, cores: Sequence[int]) -> dict[int, tuple[int, ...]]:
+def _cpu_ticks(stat: str, cores: Collection[int]) -> dict[int, tuple[int, ...]]:
     wanted = {f"cpu{core}": core for core in cores}
     rows = (line.split() for line in stat.splitlines())
     return {

@@ -15,3 +15,12 @@ def pin_all_threads(cores: Iterable[int]) -> None:
     for thread in Path("/proc/self/task").iterdir():
         with suppress(ProcessLookupError):  # it ended meanwhile
             os.sched_setaffinity(int(thread.name), wanted)
+
+
+def pinned_cores() -> tuple[int, ...]:
+    """The cores that the kernel lets any thread of this process run on, ascending."""
+    cores: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it ended meanwhile
+            cores |= os.sched_getaffinity(int(thread.name))
+    return tuple(sorted(cores))

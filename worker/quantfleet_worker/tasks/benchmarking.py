@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.spec import InputShape
 from quantfleet_domain.jobs.work import Absence, BenchmarkResult, BenchmarkWork, Measured, Ratio, Setting, Variant
 from quantfleet_domain.measurement.latency import summarize
@@ -15,7 +16,7 @@ from quantfleet_worker.engines.base import Engine, LoadOptions, NodeCounts
 from quantfleet_worker.engines.registry import engine_named
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.probes.conditions import ConditionsWatch
-from quantfleet_worker.tasks.affinity import pin_all_threads
+from quantfleet_worker.tasks.affinity import pin_all_threads, pinned_cores
 from quantfleet_worker.tasks.contenders import Contender, Inputs
 from quantfleet_worker.tasks.loading import load_variant, path_of
 from quantfleet_worker.tasks.memory import peak_memory_mb
@@ -29,8 +30,8 @@ Blocks = Mapping[str, tuple[tuple[int, ...], ...]]
 def benchmark(work: BenchmarkWork, workspace: Workspace, here: Surroundings, report: Report) -> BenchmarkResult:
     """Raises MODEL_UNREADABLE, ENGINE_FAILED, SAMPLE_UNREADABLE, PREPROCESS_INVALID.
 
-    A cell that cannot be had (mode `end2end` without samples, more threads than cores, noise where quiet is demanded)
-    is an `Absence` with its reason, and no error.
+    A cell that cannot be had (mode `end2end` without samples, more threads than cores, a batch that the model does not
+    take, noise where quiet is demanded) is an `Absence` with its reason, and no error.
     """
     bench = _Bench(work, workspace, here, report)
     cells = [(t, b, m) for t in work.threads for b in work.batch_sizes for m in work.modes]
@@ -63,16 +64,20 @@ class _Bench:
             what = f"{protocol.threads} threads are asked for and {len(self._here.cores)} cores are there"
             return self._give_up(protocol, what)
         pin_all_threads(self._here.cores[: protocol.threads])
-        contenders = {variant.precision: self._contender(variant, protocol) for variant in self._work.variants}
         where = f"{protocol.mode}, {protocol.threads} thread(s), batch {protocol.batch}"
         self._report(share, f"{where}: warming up")
-        for contender in contenders.values():
-            for _ in range(protocol.warmup):
-                contender.run()
+        try:
+            contenders = self._warm(protocol)
+        except QuantfleetError as error:
+            # A model may be made for one batch size; that it does not take another costs that cell alone.
+            if protocol.batch == 1 or error.code is not ErrorCode.ENGINE_FAILED:
+                raise
+            return self._give_up(protocol, f"the model does not run at batch {protocol.batch}: {error.what}")
         turns = protocol.turns(list(contenders))
         self._blocks = len(protocol.block_sizes)
         timed: dict[str, list[tuple[int, ...]]] = {name: [] for name in contenders}
-        watch = ConditionsWatch(range(os.cpu_count() or 1), self._here.companions)
+        machine = range(os.cpu_count() or 1)
+        watch = ConditionsWatch(self._here.cores[: protocol.threads], self._here.companions, domain=machine)
         watch.sample()
         for done, turn in enumerate(turns):
             timed[turn.variant].append(_time(contenders[turn.variant].run, turn.runs))
@@ -80,6 +85,14 @@ class _Bench:
             self._report(share + done / len(turns) / self._cells, f"{where}: block {turn.block + 1} of {self._blocks}")
         self._keep(protocol, contenders, {name: tuple(blocks) for name, blocks in timed.items()}, watch.conditions())
         return None
+
+    def _warm(self, protocol: Protocol) -> dict[str, Contender]:
+        """The variants by precision, loaded, fed and warmed up."""
+        contenders = {variant.precision: self._contender(variant, protocol) for variant in self._work.variants}
+        for contender in contenders.values():
+            for _ in range(protocol.warmup):
+                contender.run()
+        return contenders
 
     def _contender(self, variant: Variant, protocol: Protocol) -> Contender:
         options = LoadOptions(variant.precision, protocol.threads, protocol.batch)
@@ -104,7 +117,7 @@ class _Bench:
                 found = speedup(timed[_BASELINE], blocks)
                 ratio = Ratio(found.value, found.low, found.high)
             counts = self._counts.get((variant.precision, protocol.threads), NodeCounts(0, 0, ()))
-            settings = contender.session.settings_in_effect() | {"cores": _listed(self._here.cores[: protocol.threads])}
+            settings = contender.session.settings_in_effect() | {"cores": _listed(pinned_cores())}
             self._rows.append(
                 Measured(
                     precision=variant.precision,

@@ -49,8 +49,8 @@ class Inputs:
     def contender(self, session: Session, form: ModelForm, protocol: Protocol) -> Contender:
         """Feed a session as the protocol's mode asks."""
         feeds = self._feeds(session, protocol.batch)
+        session.bind(feeds)  # in every mode: its nodes are counted on what it will be fed
         if protocol.mode == Mode.RUNTIME:
-            session.bind(feeds)
             return Contender(form, session, feeds, session.run_bound)
         batches = cycle([list(islice(cycle(self._encoded), i, i + protocol.batch)) for i in range(len(self._encoded))])
         name = next(iter(feeds))
