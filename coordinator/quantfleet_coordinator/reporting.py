@@ -92,15 +92,13 @@ def _calibration(entry: JobEntry) -> dict[str, Calibration]:
 
 
 def _versions(entry: JobEntry, devices: Iterable[DeviceFacts]) -> dict[str, str]:
-    versions = {"quantfleet": version("quantfleet")}
-    for facts in devices:
-        for engine in facts.engines:
-            if engine.available:
-                versions[engine.name] = engine.version
+    """By package; where nodes had several versions of one, all of them."""
+    found = {("quantfleet", version("quantfleet"))}
+    found |= {(engine.name, engine.version) for facts in devices for engine in facts.engines if engine.available}
     for result in entry.results.values():
         if isinstance(result, BenchmarkResult | EvaluateResult):
-            versions[result.engine] = result.engine_version
-    return dict(sorted(versions.items()))
+            found.add((result.engine, result.engine_version))
+    return {name: ", ".join(sorted(v for other, v in found if other == name)) for name in sorted(dict(found))}
 
 
 def _results(entry: JobEntry) -> Iterable[Result]:
@@ -191,7 +189,8 @@ def _only_evaluated(entry: JobEntry) -> Iterable[Result]:
         key = (detail.model, detail.target, detail.engine, detail.precision)
         benchmark = f"{detail.model}/benchmark/{detail.target}/{detail.engine}"
         timed = entry.results.get(benchmark)
-        if detail.kind is not TaskKind.EVALUATE or key in seen or isinstance(timed, BenchmarkResult):
+        rows = timed.rows if isinstance(timed, BenchmarkResult) else ()
+        if detail.kind is not TaskKind.EVALUATE or key in seen or any(r.precision == detail.precision for r in rows):
             continue
         seen.add(key)
         parts = _shards(entry, detail, detail.precision)
@@ -259,12 +258,20 @@ def _warnings(entry: JobEntry) -> Iterable[str]:
     for name, result in entry.results.items():
         if isinstance(result, InspectResult | QuantizeResult):
             yield from (f"{name}: {warning}" for warning in result.warnings)
-    for model in entry.spec.models:
-        forms = {
-            (r.engine, r.engine_version, r.form)
-            for key, r in entry.results.items()
-            if key.startswith(f"{model.name}/evaluate/") and isinstance(r, EvaluateResult) and r.precision == "int8"
-        }
-        for engine in {engine for engine, _, _ in forms}:
-            if sum(engine == other for other, _, _ in forms) > 1:
-                yield f"{model.name}: the evaluation on {engine} is spread over nodes of different kinds"
+    kinds: dict[tuple[str, int, str], tuple[set[str], set[str]]] = {}
+    for name, detail in entry.plan.details.items():
+        timed, evaluated = kinds.setdefault((detail.model, detail.target, detail.engine), (set(), set()))
+        match entry.results.get(name):
+            case BenchmarkResult() as result:
+                int8 = [row for row in result.rows if row.precision == "int8"]
+                timed |= {f"{row.form} of {result.engine_version}" for row in int8}
+                if any(row.quantizable_nodes and not row.int8_nodes for row in int8):
+                    yield f"{detail.model}: {result.engine} ran none of the INT8 model's nodes in INT8"
+            case EvaluateResult(precision="int8") as result:
+                evaluated.add(f"{result.form} of {result.engine_version}")
+    for (model, _, engine), (timed, evaluated) in kinds.items():
+        if len(evaluated) > 1:
+            yield f"{model}: the evaluation on {engine} is spread over nodes of different kinds"
+        elif timed and evaluated and timed != evaluated:
+            ran, judged = ", ".join(sorted(timed)), ", ".join(evaluated)
+            yield f"{model}: on {engine} the latency is of form {ran}, the accuracy of form {judged} on another node"

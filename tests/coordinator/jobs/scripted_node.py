@@ -264,8 +264,9 @@ def make_result(leased: fleet_pb2.LeasedTask) -> tuple[Result, list[bytes]]:
             indices = range(work.data.first, work.data.first + work.data.count)
             labels = tuple(index % 3 for index in indices)
             precision, quantization = work.variant.precision, work.variant.quantization
+            ran = work.variant.forms[0].form
             predicted = tuple(0 for _ in labels)
             best = tuple(True for _ in labels)
             return EvaluateResult(
-                work.engine, "1.0", precision, quantization, "", work.data.first, labels, predicted, best
+                work.engine, "1.0", precision, quantization, ran, work.data.first, labels, predicted, best
             ), []

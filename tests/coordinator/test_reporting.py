@@ -1,0 +1,100 @@
+"""From a job's results to its report: which figures it carries, and what it warns of."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tests.coordinator.jobs.scripted_node import SHAPES, device, job_spec, ref
+
+from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_coordinator.reporting import write_report
+from quantfleet_coordinator.store.records import JobRecord
+from quantfleet_domain.jobs.lifecycle import Job, TaskState
+from quantfleet_domain.jobs.work import Absence, BenchmarkResult, EvaluateResult, Measured, Ratio, Result
+from quantfleet_domain.measurement.latency import summarize
+from quantfleet_domain.measurement.quiet import Conditions
+from quantfleet_domain.reporting.report import Report
+from quantfleet_protos.v1 import job_pb2
+from quantfleet_wire.codec import encode
+
+BENCHMARK = "net/benchmark/0/onnxruntime-cpu"
+
+
+def row(precision: str, form: str = "", int8_nodes: int = 0) -> Measured:
+    return Measured(
+        precision=precision,
+        quantization="static" if precision == "int8" else "none",
+        form=form,
+        mode="runtime",
+        threads=1,
+        batch=1,
+        latency=summarize([[1_000_000, 1_100_000]]),
+        speedup=None if precision == "fp32" else Ratio(1.0, 0.9, 1.1),
+        quiet=True,
+        noise=(),
+        conditions=Conditions(),
+        settings=(),
+        int8_nodes=int8_nodes,
+        quantizable_nodes=3,
+        fallbacks=(),
+        model_bytes=7,
+        input_shapes=SHAPES,
+    )
+
+
+def timed(*rows: Measured, absent: tuple[Absence, ...] = ()) -> BenchmarkResult:
+    samples = ref("samples.json", b"samples")
+    return BenchmarkResult("onnxruntime-cpu", "1.0", "cpu:0", 1.8e9, 1, 10, 1, rows, absent, samples)
+
+
+def report_of(benchmark: BenchmarkResult, forms: tuple[str, str], version: str = "1.0") -> Report:
+    """The report of a job whose two INT8 evaluation shards ran in these forms."""
+    spec = job_spec(shards=1)
+    record = JobRecord("j", "r", "d", "test", "u", encode(spec, job_pb2.JobSpec).SerializeToString(), "running", 0, 0)
+    entry = JobEntry.create(record, {})
+    done = {
+        name: replace(task, state=TaskState.SUCCEEDED, node="n1", device="cpu:0")
+        for name, task in entry.job.tasks.items()
+    }
+    entry.job = Job("j", done)
+    results: dict[str, Result] = {BENCHMARK: benchmark}
+    for name, detail in entry.plan.details.items():
+        if "/evaluate/" in name:
+            form = forms[int(name[-1])] if detail.precision == "int8" else ""
+            labels = (0,) * detail.count
+            kind = "static" if detail.precision == "int8" else "none"
+            best = (True,) * detail.count
+            results[name] = EvaluateResult(
+                "onnxruntime-cpu", version, detail.precision, kind, form, detail.first, labels, labels, best
+            )
+    entry.results.update(results)
+    return write_report(entry, {("n1", "cpu:0"): device()})
+
+
+def accuracies(report: Report) -> Mapping[str, float]:
+    return {r.precision: figure.value for r in report.results if (figure := r.accuracy_of("top1"))}
+
+
+def test_an_accuracy_stays_where_every_latency_was_too_noisy_to_keep() -> None:
+    gap = Absence("fp32", "none", "runtime", 1, 1, "noisy", applicable=True)
+    nothing_kept = timed(absent=(gap, replace(gap, precision="int8")))
+    assert accuracies(report_of(nothing_kept, ("u8s8", "u8s8"))) == {"fp32": 100.0, "int8": 100.0}
+
+
+def test_an_accuracy_of_another_form_than_was_timed_is_told() -> None:
+    benchmark = timed(row("fp32"), row("int8", "u8s8", 3))
+    assert report_of(benchmark, ("u8s8", "u8s8")).warnings == ()
+    (other,) = report_of(benchmark, ("u8s8-paired", "u8s8-paired")).warnings
+    assert "u8s8 of 1.0" in other
+    assert "u8s8-paired of 1.0" in other
+    (mixed,) = report_of(benchmark, ("u8s8", "u8s8-paired")).warnings
+    assert "different kinds" in mixed
+
+
+def test_an_int8_model_of_which_nothing_ran_in_int8_is_told() -> None:
+    (warning,) = report_of(timed(row("fp32"), row("int8", "u8s8", 0)), ("u8s8", "u8s8")).warnings
+    assert "in INT8" in warning
+
+
+def test_every_version_of_an_engine_that_had_a_part_is_named() -> None:
+    benchmark = timed(row("fp32"), row("int8", "u8s8", 3))
+    assert report_of(benchmark, ("u8s8", "u8s8"), "1.1").versions["onnxruntime-cpu"] == "1.0, 1.1"
