@@ -15,8 +15,8 @@ class NumericsClass:
     """What must be equal for two partial statistics to be merged: everything that can change a bit of an activation.
 
     `isa` is the level that decides which FP32 kernels run, e.g. `x86-64/avx2` or `x86-64/avx512f`. `recipe` is the
-    SHA-256 of the ordered tensor list and the session options, not of a saved graph's bytes. `model` is the SHA-256 of
-    the model as submitted.
+    SHA-256 of the ordered tensor list, the session options and what made the graph (with versions), not of its bytes.
+    `model` is the SHA-256 of the model as submitted.
     """
 
     engine: str

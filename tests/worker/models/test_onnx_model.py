@@ -229,3 +229,9 @@ def test_a_model_that_the_reference_engine_cannot_load_is_found_out_at_once(tmp_
     error = refusal(saved(model, tmp_path))
     assert error.code is ErrorCode.MODEL_UNSUPPORTED
     assert "reference engine" in error.what
+
+
+def test_a_graph_that_another_converter_made_is_another_recipe(tmp_path: Path) -> None:
+    path = saved(classifier(), tmp_path)
+    recipes = {inspect(path, {}, converter)[1].recipe for converter in ("", "paddle2onnx-1", "paddle2onnx-2")}
+    assert len(recipes) == 3

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,21 @@ from .onnx_fold import fold, join_products
 from .onnx_shapes import settle_inputs
 from .reference_run import SESSION_OPTIONS
 
+_REVISION = 1  # counts up whenever a change here or in `onnx_fold` can move a bit of a reference graph's weights
 MINIMUM_OPSET = 13
 """The first operator set with scales per channel in QuantizeLinear and DequantizeLinear."""
 
 
-def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[bytes, CalibrationGraph]:
+def inspect(
+    path: Path, input_shapes: Mapping[str, tuple[int, ...]], converter: str = ""
+) -> tuple[bytes, CalibrationGraph]:
     """The reference graph of the model in `path`, as a serialized ONNX model, and what calibration needs of it.
 
     `input_shapes` gives, by input, the shape with the batch axis first where the model leaves an axis open. The bytes
-    depend on the model and these shapes alone. Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE,
-    MODEL_UNSUPPORTED, SHAPE_MISSING, JOB_INVALID.
+    depend on the model and these shapes alone. `converter` names what made the ONNX model, with its versions,
+    where that was not the user.
+
+    Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE, MODEL_UNSUPPORTED, SHAPE_MISSING, JOB_INVALID.
     """
     model = onnx_file.load(path)
     inputs = settle_inputs(model, input_shapes)
@@ -54,16 +60,20 @@ def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[by
         native_names={name: name for name in activations},
         native_weights={weight.name: weight.name for weight in weights},
         unmapped=(),
-        recipe=recipe(activations),
+        recipe=recipe(activations, converter),
     )
     reference = model.SerializeToString(deterministic=True)
     _try_to_load(reference, path)
     return reference, graph
 
 
-def recipe(activations: tuple[str, ...]) -> str:
-    """The SHA-256 of what decides the bits of the reference run besides model, engine and ISA (see `reference_run`)."""
-    document = {"tensors": list(activations), "session": dict(SESSION_OPTIONS)}
+def recipe(activations: tuple[str, ...], converter: str) -> str:
+    """The SHA-256 of what decides the bits of the reference run besides model, engine and ISA (see `reference_run`).
+
+    The reference graph's weights are folded, and perhaps converted, before it runs: by what, is a part of it.
+    """
+    made_by = f"graph-{_REVISION} onnx-{metadata.version('onnx')} {converter}".strip()
+    document = {"tensors": list(activations), "session": dict(SESSION_OPTIONS), "graph": made_by}
     return sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ paddle2onnx and Paddle write to standard output; keep it off a pipe that carries
 
 import tempfile
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 from quantfleet_domain.calibration.graph import CalibrationGraph
@@ -14,7 +15,7 @@ from quantfleet_worker.models.paddle_files import PaddleFiles, check, find_files
 from quantfleet_worker.models.paddle_names import map_names, random_feeds
 from quantfleet_worker.models.paddle_normalize import normalize
 from quantfleet_worker.models.paddle_pir import load_program, prove
-from quantfleet_worker.models.paddle_program import PaddleProgram, old_programs
+from quantfleet_worker.models.paddle_program import PaddleProgram, load_paddle, old_programs
 
 OPSET = 17
 
@@ -72,10 +73,14 @@ def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[by
             source = PaddleFiles(scratch, files.stem, pir=False)
             program.save(scratch, files.stem)
         to_onnx(source, scratch / "reference.onnx")
-        reference, graph = onnx_model.inspect(scratch / "reference.onnx", input_shapes)
+        reference, graph = onnx_model.inspect(scratch / "reference.onnx", input_shapes, _converter())
     if program is not None and files.pir:
         prove(files, program, random_feeds(graph.inputs, seed=0))
     return reference, map_names(reference, graph, program)
+
+
+def _converter() -> str:
+    return f"paddle-{load_paddle().__version__} paddle2onnx-{metadata.version('paddle2onnx')}"
 
 
 def _normalized(files: PaddleFiles) -> PaddleProgram | None:
