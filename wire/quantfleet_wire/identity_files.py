@@ -20,6 +20,9 @@ from cryptography.x509.oid import NameOID
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
+BACKDATED_S: Final = 60.0
+"""How long before it is issued a certificate begins to be valid, for hosts whose clock is behind the coordinator's."""
+
 _CURRENT: Final = "current"
 _PENDING_KEY: Final = "pending-key.pem"
 _FILES: Final = ("ca.pem", "cert.pem", "key.pem", "address")
@@ -127,6 +130,11 @@ def renewal_due(certificate_pem: bytes, now: float, jitter: float) -> bool:
     certificate = x509.load_pem_x509_certificate(certificate_pem)
     start, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
     return now >= start + (end - start) * (2 / 3 + jitter / 10)
+
+
+def issued_at(certificate_pem: bytes) -> float:
+    """When a certificate was issued, by the coordinator's clock, in Unix seconds."""
+    return x509.load_pem_x509_certificate(certificate_pem).not_valid_before_utc.timestamp() + BACKDATED_S
 
 
 def write_private(path: Path, content: bytes) -> None:

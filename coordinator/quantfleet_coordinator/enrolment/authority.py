@@ -21,13 +21,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from quantfleet_coordinator.enrolment.records import CertificateRecord
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_wire.identity import NAME, TARGET_NAME, Kind, Role, serial_of
-from quantfleet_wire.identity_files import make_key, write_private
+from quantfleet_wire.identity_files import BACKDATED_S, make_key, write_private
 
 DAY_S: Final = 86_400.0
 _AUTHORITY_LIFETIME_S: Final = 3650 * DAY_S
 _SERVER_LIFETIME_S: Final = 397 * DAY_S
-# A certificate is valid a minute before it is made, for hosts whose clock is behind the coordinator's.
-_BACKDATED_S: Final = 60.0
 _FLEET_URI: Final = "spiffe://"
 
 
@@ -220,7 +218,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(_utc(now - _BACKDATED_S))
+        .not_valid_before(_utc(now - BACKDATED_S))
         .not_valid_after(_utc(now + lifetime_s))
     )
 

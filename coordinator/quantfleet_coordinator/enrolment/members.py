@@ -92,7 +92,14 @@ class Members:
         return token, redeemed.certificate_pem
 
     async def renew(self, peer: Peer, csr: bytes) -> bytes:
-        """A new certificate for a node that still has a valid one; the old one ends by itself."""
+        """A new certificate for a node that still has a valid one; the old one ends by itself.
+
+        Raises CERTIFICATE_REVOKED for one whose revocation is on its way to the store: it must not outlive it so.
+        """
+        known = self._certificates.get(peer.serial)
+        if known is not None and known.revoked:
+            what, todo = f"the certificate of {peer.name!r} is revoked", "join again with a new token"
+            raise QuantfleetError(ErrorCode.CERTIFICATE_REVOKED, what, todo)
         issued = self._authority.issue_node(csr, peer.name)
         self._certificates[issued.record.serial] = issued.record
         audited = self._ledger.audited(f"node/{peer.name}", "certificate.renew", issued.record.serial)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from quantfleet_coordinator.jobs.entry import COORDINATOR, JobEntry, digest_of, result_bytes
 from quantfleet_coordinator.jobs.ledger import Ledger
 from quantfleet_coordinator.reporting import Devices, write_report
+from quantfleet_coordinator.store.base import storable
 from quantfleet_domain.calibration.calibrators import calibrator_named
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.calibration.partial import Partial, merge_partials
@@ -88,7 +89,7 @@ class Chores:
         except QuantfleetError as error:
             if error.category in (Category.EXHAUSTED, Category.UNREACHABLE):
                 raise  # this disk is full or fails: no fault of the task, and no use in trying at once
-            return Failure(error.code, error.what, error.todo)
+            return Failure(error.code, storable(error.what), storable(error.todo))  # it may quote what a node sent
         except Exception as error:
             _log.exception("%s of job %s failed", task.id, entry.record.id)
             return Failure(ErrorCode.INTERNAL, f"{task.id} failed: {error!r}", "see the coordinator's log")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from quantfleet_coordinator.jobs.entry import COORDINATOR, JobEntry, digest_of, result_bytes
 from quantfleet_coordinator.jobs.ledger import Ledger
-from quantfleet_coordinator.store.base import Record
+from quantfleet_coordinator.store.base import Record, storable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Starved, Task, TaskState
 from quantfleet_domain.jobs.placement import Candidate, Claim, Place, choose, reason, why_not
@@ -213,7 +213,7 @@ class Dispatcher:
                 key = (candidate.job, candidate.task)
                 waiting[key] = self._unservable_since.get(key, now)
                 if now - waiting[key] > self._ledger.jobs[candidate.job].spec.patience_s:
-                    why = reason(candidate, places, self._ledger.leases.claims())
+                    why = storable(reason(candidate, places, self._ledger.leases.claims()))
                     records += self._ledger.change(candidate.job, Starved(candidate.task, why))
         self._unservable_since = waiting
         if records:

@@ -6,6 +6,7 @@ import grpc
 
 from quantfleet_coordinator.enrolment.members import Members
 from quantfleet_coordinator.jobs.dispatcher import Dispatcher
+from quantfleet_coordinator.store.base import storable
 from quantfleet_domain.errors import CATALOGUE, ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Failure
 from quantfleet_domain.jobs.work import Result
@@ -58,8 +59,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     async def Fail(self, request: fleet_pb2.FailRequest, context: Context) -> fleet_pb2.FailResponse:
         """Accept a failure; a code that this coordinator does not know is an internal one."""
         code = ErrorCode(request.failure.code) if request.failure.code in CATALOGUE else ErrorCode.INTERNAL
-        failure = Failure(code, _storable(request.failure.what), _storable(request.failure.todo))
-        request.log_tail = _storable(request.log_tail)
+        failure = Failure(code, storable(request.failure.what), storable(request.failure.todo))
+        request.log_tail = storable(request.log_tail)
         await self._dispatcher.fail(current_peer().name, request, failure)
         return fleet_pb2.FailResponse()
 
@@ -73,8 +74,3 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     ) -> fleet_pb2.GetTrustBundleResponse:
         """The authorities to trust."""
         return fleet_pb2.GetTrustBundleResponse(trust_bundle=self._members.trust_bundle)
-
-
-def _storable(text: str) -> str:
-    """What an engine printed may hold anything; not every store holds U+0000."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

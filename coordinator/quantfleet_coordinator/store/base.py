@@ -69,6 +69,11 @@ def columns(record: Record) -> dict[str, Value]:
     return {field.name: _checked(type(record), field, getattr(record, field.name)) for field in fields(record)}
 
 
+def storable(text: str) -> str:
+    """Text from elsewhere, such as an engine's message, without what not every store can hold."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
 def type_of(field: "Field[Any]") -> type[Value]:
     """The plain type of a record's field; that of its values where the field is annotated as a `Literal`."""
     if get_origin(field.type) is Literal:

@@ -4,7 +4,6 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Detail
-from quantfleet_domain.jobs.spec import FileRef
 from quantfleet_domain.jobs.validation import is_inside
 from quantfleet_domain.jobs.work import (
     BenchmarkResult,
@@ -18,7 +17,8 @@ from quantfleet_domain.jobs.work import (
 
 def check_result(detail: Detail, result: Result) -> None:
     """Raises QuantfleetError(WORKER_FAILED) for what later tasks or the report could not work with."""
-    wrong = _wrong(detail, result) or next((w for ref in _files(result) if (w := _wrong_name(ref))), "")
+    outside = (f"{name!r} leads out of its directory" for name in _paths(result) if not is_inside(name))
+    wrong = _wrong(detail, result) or next(outside, "")
     if wrong:
         raise QuantfleetError(
             ErrorCode.WORKER_FAILED,
@@ -44,17 +44,14 @@ def _wrong(detail: Detail, result: Result) -> str:
     return f"it is a {type(result).__name__}"
 
 
-def _files(result: Result) -> tuple[FileRef, ...]:
+def _paths(result: Result) -> tuple[str, ...]:
+    """Where files are put by what a result calls them: on other nodes, and by whoever fetches what a job made."""
     match result:
         case InspectResult(reference=reference, graph=graph):
-            return (reference, graph)
-        case QuantizeResult(forms=forms):
-            return tuple(ref for form in forms for ref in form.files)
+            return (reference.name, graph.name)
+        case QuantizeResult(runtime=runtime, forms=forms):
+            return tuple(f"{runtime}-{form.form}/{ref.name}" for form in forms for ref in form.files)
     return ()
-
-
-def _wrong_name(ref: FileRef) -> str:
-    return "" if is_inside(ref.name) else f"{ref.name!r} leads out of its directory"
 
 
 def _differs(what: str, found: object, asked: object) -> str:

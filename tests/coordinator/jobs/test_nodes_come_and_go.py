@@ -1,14 +1,18 @@
 """Nodes that are cordoned, drained and expelled, and who may do it."""
 
 import asyncio
+from dataclasses import replace
 
 from tests.coordinator.jobs.fleet_play import Play, ended, join, refused, state, working
 from tests.coordinator.jobs.scripted_node import ScriptedNode, device, job_spec, submit
 
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.errors import ErrorCode
+from quantfleet_domain.hardware.facts import EngineFacts
 from quantfleet_protos.v1 import control_pb2
 from quantfleet_protos.v1.control_pb2_grpc import ControlStub
+from quantfleet_wire.identity import parse_peer
+from quantfleet_wire.identity_files import make_csr, make_key
 
 
 async def shown(fleet: LocalFleet) -> dict[str, str]:
@@ -46,6 +50,33 @@ def test_a_revoked_node_may_join_again(play: Play) -> None:
         node = await join(fleet, "n1")
         await submit(fleet, job_spec())
         assert len(await node.acquire()) == 1
+
+    play(scenario)
+
+
+def test_a_node_cannot_renew_its_way_out_while_its_revocation_is_being_stored(play: Play) -> None:
+    async def scenario(fleet: LocalFleet) -> None:
+        peer = parse_peer((await fleet.enrol("n1")).certificate_pem)
+        members = fleet.coordinator._members
+        revoking = asyncio.create_task(members.revoke("user/admin", "node", "n1"))
+        await asyncio.sleep(0)  # decided, and on its way to the disk
+        await refused(members.renew(peer, make_csr(make_key(), "n1")), ErrorCode.CERTIFICATE_REVOKED)
+        assert await revoking == 1
+
+    play(scenario)
+
+
+def test_what_a_node_says_of_an_engine_cannot_keep_a_task_from_being_given_up(play: Play) -> None:
+    async def scenario(fleet: LocalFleet) -> None:
+        engines = (EngineFacts("onnxruntime-cpu", "", (), False, "no\0such file"),)
+        await join(fleet, "n1", [replace(device(), engines=engines)])
+        job = await submit(fleet, job_spec(patience_s=0.0))
+        assert (await ended(fleet, job)).job.state == "failed"
+        inspect = await state(fleet, job, "net/inspect")
+        assert (inspect.failure.code, "no\N{REPLACEMENT CHARACTER}such file" in inspect.failure.what) == (
+            ErrorCode.TARGET_UNSERVABLE,
+            True,
+        )
 
     play(scenario)
 

@@ -220,6 +220,7 @@ def test_a_result_is_of_the_kind_of_its_task(task: str) -> None:
         ("net/quantize/onnx", QuantizeResult("paddle", (ModelForm("u8s8", (ONNX,)),), ())),
         ("net/quantize/onnx", QuantizeResult("onnx", (), ())),
         ("net/quantize/onnx", QuantizeResult("onnx", (ModelForm("u8s8", (replace(ONNX, name="/etc/x"),)),), ())),
+        ("net/quantize/onnx", QuantizeResult("onnx", (ModelForm("/../../x", (ONNX,)),), ())),
         ("net/evaluate/0/onnxruntime-cpu/int8/1", _evaluated(first=0)),
         ("net/evaluate/0/onnxruntime-cpu/int8/1", _evaluated(labels=(1,) * 9)),
         ("net/evaluate/0/onnxruntime-cpu/int8/1", _evaluated(in_top5=())),

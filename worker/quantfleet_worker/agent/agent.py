@@ -21,6 +21,7 @@ from quantfleet_protos.v1.fleet_pb2_grpc import FleetStub
 from quantfleet_wire.codec import encode
 from quantfleet_wire.identity_files import (
     Credentials,
+    issued_at,
     load_credentials,
     make_csr,
     make_key,
@@ -41,6 +42,8 @@ POLL_S = 25.0
 CACHE_BYTES = 8 * 1024**3
 _FATAL = frozenset({Category.UNAUTHENTICATED, Category.REFUSED})
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_LOOK_S = 1.0
+_RENEW_AGAIN_S = 60.0
 
 
 def slot_names(devices: Sequence[DeviceFacts]) -> list[str]:
@@ -50,18 +53,31 @@ def slot_names(devices: Sequence[DeviceFacts]) -> list[str]:
 
 @dataclass(frozen=True)
 class Identity:
-    """Where this node's credentials are, and the channel opened with them."""
+    """Where this node's credentials are, and the channel opened with them.
+
+    `opened` is when, in seconds of a clock that nobody sets and that goes on while the host sleeps; `renewed` says that
+    the certificate was issued just then, and not to an earlier run.
+    """
 
     directory: Path
     credentials: Credentials
     channel: grpc.aio.Channel
     jitter: float
+    opened: float
+    renewed: bool
 
     @staticmethod
-    def open(directory: Path) -> "Identity":
+    def open(directory: Path, *, renewed: bool = False) -> "Identity":
         """Load the credentials and open a channel. Raises NO_CREDENTIALS, CREDENTIALS_INVALID."""
         credentials = load_credentials(directory)
-        return Identity(directory, credentials, aio_channel(credentials), secrets.randbelow(1000) / 1000)
+        jitter, opened = secrets.randbelow(1000) / 1000, time.clock_gettime(time.CLOCK_BOOTTIME)
+        return Identity(directory, credentials, aio_channel(credentials), jitter, opened, renewed)
+
+    def renewal_due(self) -> bool:
+        """Whether to renew. A wall clock that is wrong must neither have it done again and again nor too late."""
+        certificate = self.credentials.certificate_pem
+        now = issued_at(certificate) + time.clock_gettime(time.CLOCK_BOOTTIME) - self.opened
+        return renewal_due(certificate, now if self.renewed else max(now, time.time()), self.jitter)
 
 
 class Agent:
@@ -71,6 +87,7 @@ class Agent:
         self._state = state
         self._devices = devices
         self._identity = Identity.open(state / "credentials")
+        self._former: list[grpc.aio.Channel] = []
         self._incarnation = secrets.token_hex(16)
         self._last_reply = 0
         self._held: dict[tuple[str, str, int], Attempt] = {}
@@ -81,7 +98,7 @@ class Agent:
     async def run(self) -> None:
         """Work until cancelled. Raises the error that ends it: revoked, expired, or started elsewhere meanwhile."""
         await self._register()
-        loops = [asyncio.create_task(loop()) for loop in (self._acquire, self._heartbeat, self._renew)]
+        loops = [asyncio.create_task(loop()) for loop in (self._acquire, self._heartbeat, self._watch, self._renew)]
         try:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for loop in done:
@@ -90,7 +107,8 @@ class Agent:
             for loop in loops:
                 loop.cancel()
             await self._abandon()
-            await self._identity.channel.close()
+            for channel in (*self._former, self._identity.channel):
+                await channel.close()
 
     def _fleet(self) -> "FleetAsyncStub":
         return FleetStub(self._identity.channel)
@@ -141,13 +159,11 @@ class Agent:
         return self._fleet(), ArtifactsStub(self._identity.channel)
 
     async def _heartbeat(self) -> None:
-        tries = 0
         while True:
             await asyncio.sleep(self._heartbeat_s)
-            self._kill_overdue()
+            await asyncio.gather(*(attempt.observe() for attempt in self._held.values()))
+            # Nothing is awaited from here on: the tasks listed are all those of the replies up to `last_reply`.
             held = dict(self._held)
-            for attempt in held.values():
-                await attempt.observe()
             sent = time.monotonic()
             request = fleet_pb2.HeartbeatRequest(
                 incarnation=self._incarnation,
@@ -157,10 +173,8 @@ class Agent:
             try:
                 response = await self._fleet().Heartbeat(request, timeout=self._heartbeat_s * 2)
             except QuantfleetError as error:
-                tries += 1
                 await self._pause(error, 0)
                 continue
-            tries = 0
             stopped = {(task.job_id, task.task_id, task.epoch) for task in response.stop}
             for key, attempt in held.items():
                 if key in stopped:
@@ -168,30 +182,41 @@ class Agent:
                 else:
                     attempt.deadline = sent + self._lease_s
 
-    def _kill_overdue(self) -> None:
-        now = time.monotonic()
-        for attempt in self._held.values():
-            if attempt.deadline < now:
-                attempt.stop("its lease has run out")
+    async def _watch(self) -> None:
+        """Kill what outlives its lease, on time also while a heartbeat waits for its answer: it may run elsewhere."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = time.monotonic()
+            for attempt in self._held.values():
+                if attempt.deadline < now:
+                    attempt.stop("its lease has run out")
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_s)
             known = self._identity
-            if not renewal_due(known.credentials.certificate_pem, time.time(), known.jitter):
+            if not known.renewal_due():
                 continue
             key = make_key()
             try:
                 response = await self._fleet().Renew(fleet_pb2.RenewRequest(csr=make_csr(key, "node")))
+                fresh = Credentials(known.credentials.address, response.trust_bundle, response.certificate, key)
+                await asyncio.to_thread(save_credentials, known.directory, fresh)
             except QuantfleetError as error:
                 await self._pause(error, 3)
                 continue
-            fresh = Credentials(known.credentials.address, response.trust_bundle, response.certificate, key)
-            await asyncio.to_thread(save_credentials, known.directory, fresh)
-            self._identity = Identity.open(known.directory)
+            except OSError as error:  # a full disk, say; the certificate at hand is good for a third of its life yet
+                _log.warning("the renewed certificate could not be saved, it is tried again: %s", error)
+                await asyncio.sleep(_RENEW_AGAIN_S)
+                continue
+            self._identity = Identity.open(known.directory, renewed=True)
             _log.info("the certificate was renewed")
-            # Calls in flight end on the old channel; new ones take the new one.
-            await known.channel.close(grace=POLL_S)
+            # What is under way goes on on the old channel, call after call of a long transfer: it closes a renewal
+            # later. A call that closing cuts off is cancelled, and would take its loop with it: none is that old.
+            self._former.append(known.channel)
+            if len(self._former) > 1:
+                await self._former[0].close(grace=POLL_S + self._lease_s)
+                del self._former[0]
 
     async def _pause(self, error: QuantfleetError, tries: int) -> None:
         """Wait before trying again; raise what trying again cannot mend."""

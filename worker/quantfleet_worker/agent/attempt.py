@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
 _LAST_WORD_S = 2.0
+_LOOK_S = 1.0
 _DIGEST_LENGTH = 64
 
 
@@ -82,7 +83,8 @@ class Attempt:
 
     def stop(self, why: str) -> None:
         """Kill it; nothing of it will be delivered."""
-        if self._task and not self._task.done():
+        # Once: cancelling it again would free its slot before its child is gone.
+        if self._task and not self._task.done() and not self._task.cancelling():
             _log.info("stopping %s of job %s: %s", self._leased.task_id, self._leased.job_id, why)
             self._task.cancel()
 
@@ -95,10 +97,11 @@ class Attempt:
             await self._stubs()[0].Fail(self._failure(failure, ""), timeout=_LAST_WORD_S)
 
     async def observe(self) -> None:
-        """Look how far the child is."""
+        """Look how far the child is, for a second at most: the leases of the whole node hang on the heartbeat."""
         if self._slot:
-            with suppress(Exception):  # the actor may be between two lives; the next heartbeat looks again
-                self._progress = await self._workshop.host.progress(self._slot)
+            with suppress(Exception):  # the actor may be between two lives, or stuck; the next heartbeat looks again
+                async with asyncio.timeout(_LOOK_S):
+                    self._progress = await self._workshop.host.progress(self._slot)
 
     def held(self) -> fleet_pb2.HeldTask:
         """This lease, for a heartbeat."""

@@ -21,7 +21,10 @@ DOWNLOADS_AT_ONCE = 8
 
 
 class Cache:
-    """A directory of files named by digest, `limit_bytes` large at most while nothing in use is larger."""
+    """A directory of files named by digest, `limit_bytes` large at most while nothing in use is larger.
+
+    Belongs to one event loop: what is in use, what is looked for and what is removed is decided there, without a pause.
+    """
 
     def __init__(self, directory: Path, limit_bytes: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -43,8 +46,15 @@ class Cache:
             await self._fetch(stub, samples)
             yield
         finally:
-            self._used.subtract(digests)
-            await asyncio.to_thread(self._evict)
+            self._release(digests)
+            await self._evict()
+
+    def _release(self, digests: Iterable[str]) -> None:
+        self._used.subtract(digests)
+        for digest in digests:
+            if not self._used[digest]:  # so nobody waits for its lock either
+                del self._used[digest]
+                self._fetching.pop(digest, None)
 
     def _samples(self, work: Work) -> set[str]:
         part = slice_of(work)
@@ -54,26 +64,43 @@ class Cache:
         return {sample.digest for sample in manifest.samples[part.first : part.first + part.count]}
 
     async def _fetch(self, stub: "ArtifactsAsyncStub", digests: Iterable[str]) -> None:
-        room = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
+        queue = iter(sorted(digests))
 
-        async def one(digest: str) -> None:
-            path = self.directory / digest
-            # Two tasks may want one file at the same time.
-            async with room, self._fetching.setdefault(digest, asyncio.Lock()):
-                if path.exists():
-                    with suppress(OSError):
-                        os.utime(path, (time.time(), time.time()))
-                else:
-                    await download(stub, digest, path)
+        async def fetch_next() -> None:
+            for digest in queue:
+                path = self.directory / digest
+                # Two tasks may want one file at the same time.
+                async with self._fetching.setdefault(digest, asyncio.Lock()):
+                    if path.exists():
+                        with suppress(OSError):
+                            os.utime(path, (time.time(), time.time()))
+                    else:
+                        await download(stub, digest, path)
 
-        await asyncio.gather(*(one(digest) for digest in sorted(digests)))
+        try:
+            # A group, so that nothing is still being fetched when this has failed.
+            async with asyncio.TaskGroup() as group:
+                for _ in range(DOWNLOADS_AT_ONCE):
+                    group.create_task(fetch_next())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
-    def _evict(self) -> None:
-        files = [(path, path.stat()) for path in self.directory.iterdir() if len(path.name) == 64]
-        total = sum(stat.st_size for _, stat in files)
-        for path, stat in sorted(files, key=lambda item: item[1].st_mtime):
+    async def _evict(self) -> None:
+        files = await asyncio.to_thread(self._files)
+        total = sum(size for _, size, _ in files)
+        for name, size, _ in sorted(files, key=lambda file: file[2]):
             if total <= self._limit_bytes:
                 return
-            if self._used[path.name] <= 0:
-                path.unlink(missing_ok=True)
-                total -= stat.st_size
+            # What an interrupted download left (see `download`) goes like a whole file.
+            if not self._used[name.removesuffix(".partial")]:
+                (self.directory / name).unlink(missing_ok=True)
+                total -= size
+
+    def _files(self) -> list[tuple[str, int, float]]:
+        """(name, bytes, last use) of every file."""
+        found = []
+        for path in self.directory.iterdir():
+            with suppress(FileNotFoundError):  # another task has just removed or renamed it
+                stat = path.stat()
+                found.append((path.name, stat.st_size, stat.st_mtime))
+        return found
