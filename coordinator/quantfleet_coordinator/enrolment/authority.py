@@ -26,6 +26,8 @@ from quantfleet_wire.identity_files import BACKDATED_S, make_key, write_private
 DAY_S: Final = 86_400.0
 _AUTHORITY_LIFETIME_S: Final = 3650 * DAY_S
 _SERVER_LIFETIME_S: Final = 397 * DAY_S
+# It is made anew at every start: a host whose clock is hours behind must find its coordinator after a restart too.
+_SERVER_BACKDATED_S: Final = DAY_S
 _FLEET_URI: Final = "spiffe://"
 
 
@@ -118,6 +120,7 @@ class Authority:
             names,
             ExtendedKeyUsageOID.SERVER_AUTH,
             _SERVER_LIFETIME_S,
+            _SERVER_BACKDATED_S,
         )
         return ServerIdentity(certificate.public_bytes(serialization.Encoding.PEM), key_pem)
 
@@ -160,10 +163,11 @@ class Authority:
         names: list[x509.GeneralName],
         usage: x509.ObjectIdentifier,
         lifetime_s: float,
+        backdated_s: float = BACKDATED_S,
     ) -> x509.Certificate:
         issuer = self._certificate
         return (
-            _builder(public_key, subject, issuer.subject, self._clock(), lifetime_s)
+            _builder(public_key, subject, issuer.subject, self._clock(), lifetime_s, backdated_s)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
@@ -210,7 +214,12 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, fleet: str, now: float) -> byt
 
 
 def _builder(
-    key: ec.EllipticCurvePublicKey, subject: x509.Name, issuer: x509.Name, now: float, lifetime_s: float
+    key: ec.EllipticCurvePublicKey,
+    subject: x509.Name,
+    issuer: x509.Name,
+    now: float,
+    lifetime_s: float,
+    backdated_s: float = BACKDATED_S,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -218,7 +227,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(_utc(now - BACKDATED_S))
+        .not_valid_before(_utc(now - backdated_s))
         .not_valid_after(_utc(now + lifetime_s))
     )
 

@@ -55,6 +55,13 @@ def test_nothing_of_a_request_but_its_key_is_used(authority: Authority) -> None:
     assert (peer.kind, peer.name, peer.fleet, peer.role) == ("node", "t4-01", "acme", None)
 
 
+def test_a_coordinator_started_just_now_can_be_found_by_a_host_whose_clock_is_hours_behind(
+    authority: Authority,
+) -> None:
+    certificate = x509.load_pem_x509_certificate(authority.issue_server().certificate_pem)
+    assert certificate.not_valid_before_utc.timestamp() == NOW - 24 * 3600
+
+
 def test_a_user_has_the_role_that_it_was_issued(authority: Authority) -> None:
     csr = greedy_csr(ec.generate_private_key(ec.SECP256R1()))
     issued = authority.issue_user(csr, "ada", Role.VIEWER)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from quantfleet_coordinator.testing import LocalFleet
+from quantfleet_domain.errors import ErrorCode
 from quantfleet_domain.hardware.facts import CpuFacts, DeviceFacts
 from quantfleet_domain.jobs.work import InspectWork
 from quantfleet_protos.v1 import fleet_pb2, task_pb2
@@ -145,6 +146,25 @@ def test_a_task_that_is_stopped_again_keeps_its_slot_until_its_child_is_gone(tmp
                 while "attempt" not in ended:
                     await asyncio.sleep(0.01)
             assert (ended, free.qsize()) == (["child", "attempt"], 1)
+
+    asyncio.run(main())
+
+
+def test_a_node_that_cannot_write_says_so(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with LocalFleet(tmp_path) as fleet:
+            agent = await agent_of(fleet, tmp_path / "node")
+            sent: asyncio.Future[fleet_pb2.FailRequest] = asyncio.get_running_loop().create_future()
+
+            async def fail(request: fleet_pb2.FailRequest) -> None:
+                sent.set_result(request)
+
+            stub: Any = SimpleNamespace(Fail=fail)
+            agent._fleet = lambda: stub  # type: ignore[method-assign]  # stands for the stub of one call
+            (tmp_path / "node" / "work").rmdir()
+            attempt_of(agent, "one").start(lambda: None)
+            failure = (await asyncio.wait_for(sent, BOUND_S)).failure
+            assert (failure.code, str(tmp_path / "node" / "work") in failure.what) == (ErrorCode.STORE_FAILED, True)
 
     asyncio.run(main())
 

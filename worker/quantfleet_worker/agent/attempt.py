@@ -17,6 +17,7 @@ from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.jobs.work import Work
 from quantfleet_protos.v1 import base_pb2, fleet_pb2, task_pb2
 from quantfleet_wire.codec import decode_union
+from quantfleet_wire.content import disk_error
 from quantfleet_wire.transfer import upload_missing
 from quantfleet_worker.agent.cache import Cache
 from quantfleet_worker.execution.outcome import Cancelled, Crashed, Failed, Result
@@ -112,14 +113,15 @@ class Attempt:
         )
 
     async def _go(self) -> None:
-        with tempfile.TemporaryDirectory(dir=self._workshop.directory, ignore_cleanup_errors=True) as outputs:
-            try:
+        directory = self._workshop.directory
+        try:
+            with tempfile.TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as outputs:
                 await self._run(Path(outputs))
-            except QuantfleetError as error:
-                await self._fail(error, "")
-            except Exception as error:
-                _log.exception("%s of job %s", self._leased.task_id, self._leased.job_id)
-                await self._fail(QuantfleetError(ErrorCode.WORKER_FAILED, repr(error), "see the worker's log"), "")
+        except QuantfleetError as error:
+            await self._fail(error, "")
+        except Exception as error:
+            _log.exception("%s of job %s", self._leased.task_id, self._leased.job_id)
+            await self._fail(_typed(error), "")
 
     async def _run(self, outputs: Path) -> None:
         work: Work = decode_union(self._leased.work, Work)
@@ -205,6 +207,12 @@ class Attempt:
             failure=base_pb2.Failure(code=error.code, what=error.what, todo=error.todo),
             log_tail=log_tail,
         )
+
+
+def _typed(error: Exception) -> QuantfleetError:
+    if isinstance(error, OSError) and error.filename:  # this node's disk; others are no files' errors
+        return disk_error(error, Path(str(error.filename)))
+    return QuantfleetError(ErrorCode.WORKER_FAILED, repr(error), "see the worker's log")
 
 
 def _outputs(directory: Path) -> dict[str, Path]:
