@@ -19,7 +19,7 @@ _SIGNIFICANT_DIGITS = 4
 
 @dataclass(frozen=True)
 class Row:
-    """One model on one engine and device, quantized in one way.
+    """One model on one engine and device in one measurement, quantized in one way.
 
     `cells` are mean latencies in ms by precision, rounded as they are shown; `max_speedup` is FP32 over the fastest
     INT8 cell and so follows from them. `accuracy_*` are in percent; `method` is how it was quantized, or empty.
@@ -103,12 +103,14 @@ def round_ms(value: float) -> float:
 
 
 def _rows(report: Report, results: Sequence[Result], metric: str) -> tuple[Row, ...]:
-    groups: dict[tuple[str, str, str, str], list[Result]] = {}
+    groups: dict[tuple[str, str, str, str, str | None], list[Result]] = {}
     for result in results:
-        groups.setdefault((result.model, result.node, result.device, result.engine), []).append(result)
+        # Two targets may have met on one device: a ratio of figures that were not interleaved would mean nothing.
+        measurement = result.samples_artifact
+        groups.setdefault((result.model, result.node, result.device, result.engine, measurement), []).append(result)
     names = hardware_names(report.fleet)
     rows: list[Row] = []
-    for (_, node, device, _), group in groups.items():
+    for (_, node, device, _, _), group in groups.items():
         methods = list(dict.fromkeys(r.quantization for r in group if r.quantization != "none")) or ["none"]
         hardware = names.get((node, device), f"{node}/{device}")
         rows.extend(

@@ -145,3 +145,16 @@ def test_rendering_is_the_same_after_a_round_trip() -> None:
     again = Report.from_json(report.to_json())
     assert to_markdown(again) == to_markdown(report)
     assert to_csv(again) == to_csv(report)
+
+
+def test_a_row_never_holds_figures_of_two_measurements() -> None:
+    report = sample_report()
+    again = tuple(
+        replace(r, samples_artifact="6b" * 32, latency_ms=replace(r.latency_ms, mean=2 * r.latency_ms.mean))
+        for r in report.results
+        if r.precision == "fp32" and r.latency_ms
+    )
+    before, after = tables(report), tables(replace(report, results=(*report.results, *again)))
+    for one, both in zip(before, after, strict=True):
+        assert [row.max_speedup for row in both.rows if "int8" in row.cells] == [row.max_speedup for row in one.rows]
+        assert len(both.rows) == 2 * len(one.rows)
