@@ -41,7 +41,7 @@ from quantfleet_wire.identity_files import (
     save_credentials,
 )
 from quantfleet_wire.interceptors import ErrorInterceptor
-from quantfleet_wire.tls import SERVER_OPTIONS, mutual_tls, server_tls
+from quantfleet_wire.tls import SERVER_OPTIONS, STRANGER_OPTIONS, STRANGERS_AT_ONCE, mutual_tls, server_tls
 
 _log = logging.getLogger(__name__)
 FIRST_ADMIN = "admin"
@@ -84,7 +84,9 @@ class Coordinator:
         self._server = grpc.aio.server(interceptors=[ErrorInterceptor(), guard], options=SERVER_OPTIONS)
         credentials = mutual_tls(identity.certificate_pem, identity.key_pem, authority.bundle_pem)
         self.address = self._bind(self._server, settings.listen, credentials)
-        self._enrolment = grpc.aio.server(interceptors=[ErrorInterceptor()], options=SERVER_OPTIONS)
+        self._enrolment = grpc.aio.server(
+            interceptors=[ErrorInterceptor()], options=STRANGER_OPTIONS, maximum_concurrent_rpcs=STRANGERS_AT_ONCE
+        )
         credentials = server_tls(identity.certificate_pem, identity.key_pem)
         self.enrolment_address = self._bind(self._enrolment, settings.enrol_listen, credentials)
 

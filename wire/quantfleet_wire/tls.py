@@ -31,6 +31,13 @@ SERVER_OPTIONS: Final[list[tuple[str, int]]] = [
     ("grpc.http2.max_ping_strikes", 0),
 ]
 
+STRANGER_BYTES: Final = 64 * 2**10
+"""The largest message that the enrolment port takes: whoever calls there has proved nothing yet."""
+STRANGERS_AT_ONCE: Final = 64
+STRANGER_OPTIONS: Final[list[tuple[str, int]]] = [
+    (name, STRANGER_BYTES if name == "grpc.max_receive_message_length" else value) for name, value in SERVER_OPTIONS
+]
+
 _CLIENT_OPTIONS: Final[list[tuple[str, int | str]]] = [
     ("grpc.ssl_target_name_override", TARGET_NAME),
     ("grpc.default_authority", TARGET_NAME),

@@ -19,6 +19,7 @@ from quantfleet_wire.codec import encode
 
 _log = logging.getLogger(__name__)
 LONGEST_POLL_S = 30.0
+LONGEST_REST_S = 30.0
 
 
 class Dispatcher:
@@ -28,6 +29,7 @@ class Dispatcher:
         self._ledger = ledger
         self._stored = stored
         self._unservable_since: dict[tuple[str, str], float] = {}
+        self._resting: dict[tuple[str, str], float] = {}
 
     async def register(self, node: str, request: fleet_pb2.RegisterRequest) -> None:
         """Begin a new run of a node; whatever its previous run held is lost, and goes to whoever asks next.
@@ -98,7 +100,7 @@ class Dispatcher:
             if free <= 0 and any(claim.domain == domain for claim in claims):
                 continue  # neither a core for a shared task nor an idle machine for an exclusive one
             taken = {(c.job, c.task) for c, _ in chosen}
-            ready = [c for c in self._candidates() if (c.job, c.task) not in taken]
+            ready = [c for c in self._candidates() if (c.job, c.task) not in taken | self._resting.keys()]
             for candidate in choose(ready, place, free, claims, places):
                 chosen.append((candidate, device))
                 claims.append(Claim(domain, candidate.requirement.exclusive))
@@ -168,7 +170,12 @@ class Dispatcher:
         self._ledger.nodes.heard(node, request.incarnation)
         entry, task = self._task(request.job_id, request.task_id)
         attempt = self._ledger.attempt(entry.record.id, task, failure, request.log_tail)
-        await self._ledger.apply(entry.record.id, Failed(task.id, request.epoch, node, failure), None, (attempt,))
+        records = self._ledger.change(entry.record.id, Failed(task.id, request.epoch, node, failure))
+        failed = self._ledger.jobs[entry.record.id].job.tasks[task.id]
+        rest = rest_s(failed.infrastructure_failures)
+        if failed.state is TaskState.READY and rest:
+            self._resting[entry.record.id, task.id] = time.monotonic() + rest
+        await self._ledger.record(*records, attempt)
 
     def _task(self, job: str, task: str) -> tuple[JobEntry, Task]:
         entry = self._ledger.jobs.get(job)
@@ -188,11 +195,21 @@ class Dispatcher:
             try:
                 await self._expire()
                 await self._starve()
+                self._wake()
             except QuantfleetError as error:
                 # The store failed; the next round finds whatever this one left.
                 _log.warning("keeping time: %s", error)
             except Exception:  # without this loop no lease would ever run out
                 _log.exception("keeping time failed")
+
+    def _wake(self) -> None:
+        """Let tasks be leased again whose rest is over."""
+        now = time.monotonic()
+        rested = [key for key, until in self._resting.items() if until <= now]
+        for key in rested:
+            del self._resting[key]
+        if rested:
+            self._ledger.changes.notify()
 
     async def _expire(self) -> None:
         records: list[Record] = []
@@ -218,6 +235,14 @@ class Dispatcher:
         self._unservable_since = waiting
         if records:
             await self._ledger.record(*records)
+
+
+def rest_s(failures: int) -> float:
+    """How long a task rests after so many infrastructure failures, seconds: not at all after the first, then 1, 2, 4, …
+
+    A disk that is full for a moment must not use up a task's retries within that moment.
+    """
+    return min(2.0 ** (failures - 2), LONGEST_REST_S) if failures > 1 else 0.0
 
 
 def _servable(candidate: Candidate, places: Sequence[Place]) -> bool:

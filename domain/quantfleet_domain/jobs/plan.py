@@ -245,7 +245,8 @@ def _variant(model: ModelSpec, runtime: str, precision: str, results: Mapping[st
         quantized = results[f"{model.name}/quantize/{runtime}"]
         assert isinstance(quantized, QuantizeResult)
         return Variant(precision, "static", quantized.forms)
-    if runtime == "onnx" and model.format != "onnx":
+    # A shape that the job gives may not be the file's own: the reference graph has it.
+    if runtime == "onnx" and (model.format != "onnx" or model.input_shapes):
         return Variant(precision, "none", (ModelForm("", (_inspected(model.name, results).reference,)),))
     return Variant(precision, "none", (ModelForm("", model.files),))
 

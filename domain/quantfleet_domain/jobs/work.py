@@ -159,8 +159,8 @@ class Measured:
     """One variant × mode × threads × batch.
 
     `speedup` compares with FP32 of the same task, where that was measured. `quiet` is the verdict on the machine's
-    `conditions`, `noise` why it is not. `memory_mb` is the peak resident memory (MiB) of a process that does nothing but
-    load and run the variant, where that was asked for.
+    `conditions`, `noise` why it is not. `memory_mb` is the peak resident memory (MiB) of a process that does nothing
+    but load and run the variant, where that was asked for.
     """
 
     precision: str

@@ -15,6 +15,7 @@ from tests.coordinator.jobs.scripted_node import (
     submit,
 )
 
+from quantfleet_coordinator.jobs.dispatcher import rest_s
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.errors import ErrorCode
 from quantfleet_domain.jobs.spec import FileRef
@@ -276,5 +277,21 @@ def test_a_cancelled_task_keeps_its_machine_until_its_node_has_let_it_go(play: P
         await one.heartbeat([])
         (leased,) = await one.acquire()
         assert leased.task_id == bench
+
+    play(scenario)
+
+
+def test_a_task_rests_between_failures_that_are_not_its_own(play: Play) -> None:
+    assert [rest_s(failures) for failures in (1, 2, 3, 4, 20)] == [0.0, 1.0, 2.0, 4.0, 30.0]
+
+    async def scenario(fleet: LocalFleet) -> None:
+        node = await join(fleet, "n1")
+        await submit(fleet, job_spec(evaluate=False, targets=()))
+        for _ in range(2):
+            (held,) = await node.acquire(5.0)
+            await node.fail(held, ErrorCode.STORAGE_FULL)
+        assert await node.acquire() == [], "it rests after the second failure"
+        (held,) = await node.acquire(5.0)
+        assert held.epoch == 3
 
     play(scenario)

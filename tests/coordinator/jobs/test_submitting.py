@@ -87,7 +87,7 @@ def test_patience_is_not_used_up_by_a_busy_device(play: Play) -> None:
         async with working(node):
             assert (await ended(fleet, job)).job.state == "succeeded"
 
-    play(scenario, lease_s=0.5)
+    play(scenario, lease_s=2.0)
 
 
 def test_explain_says_what_each_task_waits_for(play: Play) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from quantfleet_coordinator.testing import LocalFleet
-from quantfleet_domain.errors import ErrorCode
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.facts import CpuFacts, DeviceFacts
 from quantfleet_domain.jobs.work import InspectWork
 from quantfleet_protos.v1 import fleet_pb2, task_pb2
@@ -20,6 +20,7 @@ from quantfleet_protos.v1.artifacts_pb2_grpc import ArtifactsStub
 from quantfleet_wire.codec import encode
 from quantfleet_wire.identity_files import load_credentials, save_credentials
 from quantfleet_worker.agent import agent as agent_module
+from quantfleet_worker.agent import attempt as attempt_module
 from quantfleet_worker.agent.agent import Agent, Identity, slot_names
 from quantfleet_worker.agent.attempt import Attempt
 from quantfleet_worker.execution.outcome import Outcome
@@ -236,3 +237,27 @@ def test_a_renewed_certificate_that_cannot_be_saved_ends_no_agent(
                 await running
 
     asyncio.run(main())
+
+
+def test_a_result_waits_for_a_coordinator_whose_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+
+    async def upload_missing(stub: Any, files: Any) -> None:
+        tries.append("upload")
+        if len(tries) < 3:
+            raise QuantfleetError(ErrorCode.STORAGE_FULL, "the coordinator's disk is full")
+
+    async def complete(request: fleet_pb2.CompleteRequest) -> None:
+        tries.append(request.task_id)
+
+    async def main() -> None:
+        async with LocalFleet(tmp_path) as fleet:
+            agent = await agent_of(fleet, tmp_path / "node")
+            stub: Any = SimpleNamespace(Complete=complete)
+            agent._stubs = lambda: (stub, stub)  # type: ignore[method-assign]  # stands for the stubs of two calls
+            await attempt_of(agent, "one")._deliver(b"", tmp_path)
+
+    monkeypatch.setattr(attempt_module, "upload_missing", upload_missing)
+    monkeypatch.setattr(attempt_module, "_RETRY_S", 0.01)
+    asyncio.run(main())
+    assert tries == ["upload", "upload", "upload", "one"]

@@ -177,8 +177,8 @@ class Attempt:
                 await fleet.Complete(request)
                 return
             except QuantfleetError as error:
-                # The result is good: a coordinator that is away is waited for, until the lease ends this.
-                if error.category is not Category.UNREACHABLE:
+                # The result is good: a coordinator that is away or full is waited for, until the lease ends this.
+                if error.category not in (Category.UNREACHABLE, Category.EXHAUSTED):
                     raise
                 await asyncio.sleep(_RETRY_S)
 
