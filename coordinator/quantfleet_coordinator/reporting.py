@@ -1,7 +1,7 @@
 """From a job's results to its report: which figure goes where. Not for computing figures, nor for showing them."""
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -91,10 +91,11 @@ def _calibration(entry: JobEntry) -> dict[str, Calibration]:
     return found
 
 
-def _versions(entry: JobEntry, devices: Iterable[DeviceFacts]) -> dict[str, str]:
+def _versions(entry: JobEntry, devices: Sequence[DeviceFacts]) -> dict[str, str]:
     """By package; where nodes had several versions of one, all of them."""
     found = {("quantfleet", version("quantfleet"))}
     found |= {(engine.name, engine.version) for facts in devices for engine in facts.engines if engine.available}
+    found |= {(package.name, package.version) for facts in devices for package in facts.software}
     for result in entry.results.values():
         if isinstance(result, BenchmarkResult | EvaluateResult):
             found.add((result.engine, result.engine_version))

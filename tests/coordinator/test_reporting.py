@@ -8,6 +8,7 @@ from tests.coordinator.jobs.scripted_node import SHAPES, device, job_spec, ref
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_coordinator.reporting import write_report
 from quantfleet_coordinator.store.records import JobRecord
+from quantfleet_domain.hardware.facts import DeviceFacts, Package
 from quantfleet_domain.jobs.lifecycle import Job, TaskState
 from quantfleet_domain.jobs.work import Absence, BenchmarkResult, EvaluateResult, Measured, Ratio, Result
 from quantfleet_domain.measurement.latency import summarize
@@ -46,7 +47,9 @@ def timed(*rows: Measured, absent: tuple[Absence, ...] = ()) -> BenchmarkResult:
     return BenchmarkResult("onnxruntime-cpu", "1.0", "cpu:0", 1.8e9, 1, 10, 1, rows, absent, samples)
 
 
-def report_of(benchmark: BenchmarkResult, forms: tuple[str, str], version: str = "1.0") -> Report:
+def report_of(
+    benchmark: BenchmarkResult, forms: tuple[str, str], version: str = "1.0", facts: DeviceFacts | None = None
+) -> Report:
     """The report of a job whose two INT8 evaluation shards ran in these forms."""
     spec = job_spec(shards=1)
     record = JobRecord("j", "r", "d", "test", "u", encode(spec, job_pb2.JobSpec).SerializeToString(), "running", 0, 0)
@@ -67,7 +70,7 @@ def report_of(benchmark: BenchmarkResult, forms: tuple[str, str], version: str =
                 "onnxruntime-cpu", version, detail.precision, kind, form, detail.first, labels, labels, best
             )
     entry.results.update(results)
-    return write_report(entry, {("n1", "cpu:0"): device()})
+    return write_report(entry, {("n1", "cpu:0"): facts or device()})
 
 
 def accuracies(report: Report) -> Mapping[str, float]:
@@ -98,3 +101,10 @@ def test_an_int8_model_of_which_nothing_ran_in_int8_is_told() -> None:
 def test_every_version_of_an_engine_that_had_a_part_is_named() -> None:
     benchmark = timed(row("fp32"), row("int8", "u8s8", 3))
     assert report_of(benchmark, ("u8s8", "u8s8"), "1.1").versions["onnxruntime-cpu"] == "1.0, 1.1"
+
+
+def test_the_versions_name_the_software_of_every_node_that_took_part() -> None:
+    facts = replace(device(), software=(Package("numpy", "2.4.6"), Package("python", "3.11.7")))
+    with_software = report_of(timed(row("fp32")), ("u8s8", "u8s8"), facts=facts)
+    assert with_software.versions["numpy"] == "2.4.6"
+    assert with_software.versions["python"] == "3.11.7"

@@ -80,6 +80,14 @@ class EngineFacts:
 
 
 @dataclass(frozen=True)
+class Package:
+    """A piece of software on the node that can change a figure, and its version."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
 class DeviceFacts:
     """A pinned unit on a node.
 
@@ -87,6 +95,7 @@ class DeviceFacts:
     a benchmark may be pinned to; `slots` is this node's own share of them for tasks that run side by side.
     `measurement_domain` names what must be idle for a latency to mean anything: the boot id of the machine for a CPU.
     `numerics_isa` is the part of a numerics class that the processor decides. `verified` is False for a mere claim.
+    `software` is what the node's figures depend on besides the engines.
     """
 
     device: str
@@ -98,6 +107,7 @@ class DeviceFacts:
     measurement_domain: str
     numerics_isa: str
     verified: bool
+    software: tuple[Package, ...] = ()
 
 
 _FLOAT_KERNELS: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -173,6 +173,32 @@ class EngineFacts(_message.Message):
 Global___EngineFacts: _TypeAlias = EngineFacts  # noqa: Y015
 
 @_typing.final
+class Package(_message.Message):
+    """A piece of software on the node that can change a figure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the distribution, or python, or linux."""
+    version: _builtins.str
+    """Its version."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Package: _TypeAlias = Package  # noqa: Y015
+
+@_typing.final
 class DeviceFacts(_message.Message):
     """A pinned unit on a node."""
 
@@ -187,6 +213,7 @@ class DeviceFacts(_message.Message):
     MEASUREMENT_DOMAIN_FIELD_NUMBER: _builtins.int
     NUMERICS_ISA_FIELD_NUMBER: _builtins.int
     VERIFIED_FIELD_NUMBER: _builtins.int
+    SOFTWARE_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name on its node, e.g. cpu:0."""
     kind: _builtins.str
@@ -213,6 +240,10 @@ class DeviceFacts(_message.Message):
     def slots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """This node's own share of the cores, one shared task each, by number."""
 
+    @_builtins.property
+    def software(self) -> _containers.RepeatedCompositeFieldContainer[Global___Package]:
+        """What the node's figures depend on besides the engines."""
+
     def __init__(
         self,
         *,
@@ -225,10 +256,11 @@ class DeviceFacts(_message.Message):
         measurement_domain: _builtins.str = ...,
         numerics_isa: _builtins.str = ...,
         verified: _builtins.bool = ...,
+        software: _abc.Iterable[Global___Package] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hardware", b"hardware"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cores", b"cores", "device", b"device", "engines", b"engines", "hardware", b"hardware", "kind", b"kind", "measurement_domain", b"measurement_domain", "numerics_isa", b"numerics_isa", "slots", b"slots", "verified", b"verified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cores", b"cores", "device", b"device", "engines", b"engines", "hardware", b"hardware", "kind", b"kind", "measurement_domain", b"measurement_domain", "numerics_isa", b"numerics_isa", "slots", b"slots", "software", b"software", "verified", b"verified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from quantfleet_worker.engines.registry import EngineListing, engines
 from quantfleet_worker.probes import int8_selftest
 from quantfleet_worker.probes.boot import boot_id
 from quantfleet_worker.probes.cpu import cpu_facts, usable_cores
+from quantfleet_worker.probes.software import software
 
 
 def probe(slots: tuple[int, ...] | None = None) -> tuple[DeviceFacts, ...]:
@@ -37,6 +38,7 @@ def probe(slots: tuple[int, ...] | None = None) -> tuple[DeviceFacts, ...]:
             measurement_domain=boot_id(),
             numerics_isa=numerics_isa(hardware.architecture, hardware.isa),
             verified=True,
+            software=software(),
         ),
     )
 

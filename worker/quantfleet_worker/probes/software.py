@@ -1,0 +1,30 @@
+"""Which software this node computes with. Not for the engines' own versions, which their listings say."""
+
+import platform
+from importlib import metadata
+
+from quantfleet_domain.hardware.facts import Package
+
+DISTRIBUTIONS = (
+    "grpcio",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "opencv-python-headless",
+    "paddle2onnx",
+    "paddlepaddle",
+    "quantfleet",
+    "ray",
+)
+"""What can change a figure or a bit of the scale table, as `pip` names it."""
+
+
+def software() -> tuple[Package, ...]:
+    """The kernel, Python, and the distributions that are installed here, by name."""
+    found = [Package("linux", platform.release()), Package("python", platform.python_version())]
+    for name in DISTRIBUTIONS:
+        try:
+            found.append(Package(name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            continue
+    return tuple(sorted(found, key=lambda package: package.name))
