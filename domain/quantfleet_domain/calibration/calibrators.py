@@ -115,5 +115,5 @@ CALIBRATORS: Mapping[str, Calibrator] = MappingProxyType(
 )
 
 DEFAULT_CALIBRATOR = "percentile"
-"""What a job gets that names none: at its default parameter it measured best over the models and engines at hand (see
-docs/benchmarks/accuracy.md), and it lost on none of them."""
+"""What a job gets that names none: at its default parameter it collapses on none of the models and engines at hand and
+is never far behind the best, which differs from one to the next (docs/benchmarks/accuracy.md)."""

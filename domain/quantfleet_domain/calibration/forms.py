@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 _U8_STEPS = 255
 _S8_STEPS = 127
-_S7_STEPS = 64
 
 
 class ActivationForm(StrEnum):
@@ -62,12 +61,7 @@ def _s8_symmetric(low: float, high: float) -> QuantizationParameters:
 _PARAMETERS = {ActivationForm.U8_AFFINE: _u8_affine, ActivationForm.S8_SYMMETRIC: _s8_symmetric}
 
 
-def weight_scales(absmax: Sequence[float], reduce_range: bool) -> NDArray[np.float32]:
-    """Per-channel scales of a symmetric int8 weight (zero point 0), float32 (C,), from each channel's absmax.
-
-    `reduce_range`: 7-bit weights on integers −64…64 instead of −127…127, for x86 cores without VNNI, where the products
-    of u8 activations with full int8 weights saturate their 16-bit pair sums.
-    """
-    peaks = np.asarray(absmax, np.float32).astype(np.float64)
-    scales = peaks / (_S7_STEPS if reduce_range else _S8_STEPS)
+def weight_scales(absmax: Sequence[float]) -> NDArray[np.float32]:
+    """Per-channel scales of a symmetric int8 weight (zero point 0), float32 (C,), from each channel's absmax."""
+    scales = np.asarray(absmax, np.float32).astype(np.float64) / _S8_STEPS
     return np.where(scales < _SMALLEST_NORMAL, 1.0, scales).astype(np.float32)

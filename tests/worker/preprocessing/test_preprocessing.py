@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_worker.preprocessing import TensorPreprocessor, parse, parse_topk, revision, top_classes
+from quantfleet_worker.preprocessing import TensorPreprocessor, parse, revision, top_classes
 
 FILE = """
 PreProcess:
@@ -144,13 +144,6 @@ def test_a_tensor_that_does_not_fit_names_the_sample(sample: bytes) -> None:
 def test_equal_scores_keep_the_order_of_their_classes() -> None:
     scores = np.array([[[0.1]], [[0.5]], [[0.5]], [[0.0]]], np.float32).reshape(1, 4, 1, 1)
     assert top_classes(scores, 3).tolist() == [[1, 2, 0]]
-
-
-def test_the_number_of_classes_comes_from_the_file() -> None:
-    assert parse_topk(FILE) == 3
-    assert parse_topk("Global: {}") == 5
-    with pytest.raises(QuantfleetError):
-        parse_topk("PostProcess: {Topk: {topk: none}}")
 
 
 def test_the_revision_names_the_library_that_decodes() -> None:

@@ -75,7 +75,7 @@ def test_scales_and_zero_points_are_the_tables_to_the_bit(ready: Calibrated, tmp
         assert stored[f"{row.tensor}_zero_point"] == wanted.zero_point
         assert stored[f"{row.tensor}_zero_point"].dtype == np.uint8
     for weight in ready.table.weights:
-        np.testing.assert_array_equal(stored[f"{weight.tensor}_scale"], weight_scales(weight.absmax, False))
+        np.testing.assert_array_equal(stored[f"{weight.tensor}_scale"], weight_scales(weight.absmax))
         assert stored[f"{weight.tensor}_quantized"].dtype == np.int8
         assert not np.asarray(stored[f"{weight.tensor}_zero_point"]).any()
 
@@ -145,7 +145,8 @@ def test_paired_scales_bound_the_neighbours_and_stay_below_seven_bits(shape: tup
     weight = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     rows = np.moveaxis(weight, axis, 0).reshape(shape[axis], -1)
     absmax = [float(peak) for peak in np.abs(rows).max(axis=1)]
-    plain, halved = weight_scales(absmax, False), weight_scales(absmax, True)
+    plain = weight_scales(absmax)
+    halved = plain * np.float32(127 / 64)  # seven bits: codes end at 64
     scales = paired_scales(weight, axis, plain, 1)
     assert (scales >= plain).all()
     assert (scales <= halved * 1.02).all()
@@ -156,7 +157,7 @@ def test_paired_scales_bound_the_neighbours_and_stay_below_seven_bits(shape: tup
 
 def test_a_depthwise_weight_keeps_its_scales() -> None:
     weight = np.ones((4, 1, 3, 3), np.float32)
-    plain = weight_scales([1.0] * 4, False)
+    plain = weight_scales([1.0] * 4)
     np.testing.assert_array_equal(paired_scales(weight, 0, plain, 4), plain)
     assert (paired_scales(weight, 0, plain, 1) > plain).all()
 

@@ -1,6 +1,6 @@
 """From a sample's bytes to the model's input, and from its output to classes. Not for moving samples."""
 
-from .postprocess import parse_topk, top_classes
+from .postprocess import top_classes
 from .preprocessor import PicturePreprocessor, Preprocessor, TensorPreprocessor, parse, revision
 
 __all__ = [
@@ -8,7 +8,6 @@ __all__ = [
     "Preprocessor",
     "TensorPreprocessor",
     "parse",
-    "parse_topk",
     "revision",
     "top_classes",
 ]

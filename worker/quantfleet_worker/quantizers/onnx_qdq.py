@@ -77,7 +77,7 @@ def _weight_overrides(
         row = rows.get(slot.name)
         if row is None or row.axis != slot.axis or len(row.absmax) != slot.values.shape[slot.axis]:
             raise _invalid(f"its row for weight {slot.name!r} is missing or of another shape")
-        scales = weight_scales(row.absmax, reduce_range=False)
+        scales = weight_scales(row.absmax)
         if form == "u8s8-paired":
             scales = paired_scales(slot.values, slot.axis, scales, _groups(graph, slot.name))
         channels: list[dict[str, object]] = [{"scale": scale, "zero_point": np.int8(0)} for scale in scales]

@@ -162,7 +162,7 @@ def _passed_on(program: PaddleProgram, thresholds: Mapping[str, float]) -> dict[
 
 def _weight_peaks(table: ScaleTable) -> dict[str, Array]:
     return {
-        row.native_name: weight_scales(row.absmax, reduce_range=False) * np.float32(LEVELS)
+        row.native_name: weight_scales(row.absmax) * np.float32(LEVELS)
         for row in table.weights
         if row.native_name is not None
     }
