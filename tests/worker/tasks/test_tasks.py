@@ -1,6 +1,7 @@
 """Every task as its child process does it, one after another over one small model: what goes in, what comes out."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,14 @@ class Bench:
 
 def _ignore(share: float, doing: str) -> None:
     pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def affinity() -> Iterator[None]:
+    """A benchmark pins its process, which is this one here: what runs later gets all cores back."""
+    cores = os.sched_getaffinity(0)
+    yield
+    pin_all_threads(cores)
 
 
 @pytest.fixture(scope="module")
