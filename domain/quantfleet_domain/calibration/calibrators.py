@@ -14,17 +14,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantfleet_domain.calibration.entropy import entropy_threshold
+from quantfleet_domain.calibration.error import Density, clipping_error
+from quantfleet_domain.calibration.forms import clip_range
+from quantfleet_domain.calibration.mse import mse_threshold
 from quantfleet_domain.calibration.statistic import TensorStatistic, largest_magnitude
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+
+HARM = 2.0
+"""A threshold harms a tensor where its expected squared error is more than so many times that of absmax (3 dB)."""
+
+# Where no more than this share of a tensor's power is lost, 90 dB, nothing is harmed.
+_HARMLESS = 2.0**-30
+
+
+def is_harmed(density: Density, threshold: float) -> bool:
+    """Whether a threshold costs a tensor more than it can gain: by `HARM`, in form `error.JUDGED_IN`."""
+    return clipping_error(density, threshold) > max(
+        HARM * clipping_error(density, max(density.maximum, -density.minimum)), _HARMLESS * density.power
+    )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A threshold, float32, and the calibrator whose it is: another than the one asked where the guard replaced it."""
+
+    calibrator: str
+    threshold: float
 
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A way to choose a threshold. `parameter` is None for a calibrator that takes none."""
+    """A way to choose a threshold. `parameter` is None for a calibrator that takes none.
+
+    Where a `guarded` calibrator's threshold would harm the tensor (`is_harmed`), that of `mse` is taken instead.
+    """
 
     name: str
     rule: Callable[[TensorStatistic, float | None], float]
     parameter: float | None = None
+    guarded: bool = False
 
     def with_parameter(self, parameter: float | None) -> "Calibrator":
         """The same calibrator with another parameter (percentile: in (0, 100]); None keeps the default.
@@ -43,20 +71,30 @@ class Calibrator:
             )
         return replace(self, parameter=float(parameter))
 
-    def threshold(self, statistic: TensorStatistic) -> float:
-        """The threshold t in [0, absmax], a float32 value.
+    def choose(self, statistic: TensorStatistic) -> Choice:
+        """The threshold t in [0, absmax], and whose it is.
 
         A constant tensor has no distribution to clip: t is its magnitude, whatever the calibrator (0 for an all-zero
         tensor, and for one that was never observed).
         """
+        threshold = self.unguarded_threshold(statistic)
+        if self.guarded and statistic.minimum < statistic.maximum and is_harmed(Density.of(statistic), threshold):
+            return Choice("mse", CALIBRATORS["mse"].unguarded_threshold(statistic))
+        return Choice(self.name, threshold)
+
+    def unguarded_threshold(self, statistic: TensorStatistic) -> float:
+        """The calibrator's own threshold, a float32 value, harmful or not."""
         if statistic.minimum == statistic.maximum:
             return statistic.absmax
         return float(np.float32(self.rule(statistic, self.parameter)))
 
+    def threshold(self, statistic: TensorStatistic) -> float:
+        """The threshold of `choose`."""
+        return self.choose(statistic).threshold
+
     def clip_range(self, statistic: TensorStatistic) -> tuple[float, float]:
         """[lo, hi] = [max(min, −t), min(max, t)], float32 values."""
-        t = self.threshold(statistic)
-        return max(statistic.minimum, -t), min(statistic.maximum, t)
+        return clip_range(statistic.minimum, statistic.maximum, self.threshold(statistic))
 
 
 def calibrator_named(name: str, parameter: float | None = None) -> Calibrator:
@@ -102,6 +140,10 @@ def _entropy(statistic: TensorStatistic, _: float | None) -> float:
     return entropy_threshold(statistic)
 
 
+def _mse(statistic: TensorStatistic, _: float | None) -> float:
+    return mse_threshold(statistic)
+
+
 CALIBRATORS: Mapping[str, Calibrator] = MappingProxyType(
     {
         calibrator.name: calibrator
@@ -109,10 +151,17 @@ CALIBRATORS: Mapping[str, Calibrator] = MappingProxyType(
             Calibrator("absmax", _absmax),
             Calibrator("avg", _avg),
             Calibrator("percentile", _percentile, 99.9999),
-            Calibrator("entropy", _entropy),
+            Calibrator("entropy", _entropy, guarded=True),
+            Calibrator("mse", _mse),
         )
     }
 )
+
+AUTO = "auto"
+"""The best of these for each tensor. It takes more than one statistic, so it is not one of them: see `auto`."""
+
+CALIBRATOR_NAMES = (*CALIBRATORS, AUTO)
+"""What a user may ask for."""
 
 DEFAULT_CALIBRATOR = "percentile"
 """What a job gets that names none: at its default parameter it collapses on none of the models and engines at hand and

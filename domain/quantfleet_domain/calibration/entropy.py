@@ -87,8 +87,11 @@ def divergences(histogram: NDArray[np.int64]) -> NDArray[np.float64]:
     end = np.minimum(start + np.arange(1, _WIDEST_LEVEL + 1)[:, None], BINS)
     mass = (cumulative[end] - cumulative[start]) / total
     log_density = _log_or_zero(mass / np.maximum(occupied[end] - occupied[start], 1))
-    rows, starts = _levels()
-    cross = np.cumsum((mass * log_density)[rows, starts], axis=0)[-1]
+    levels = _levels()
+    terms = (mass * log_density).reshape(-1)
+    cross = np.zeros(candidates.size)
+    for level in levels:
+        cross += terms[level]
 
     p = kept / total
     self_information = np.concatenate((np.zeros(1), np.cumsum(p * _log_or_zero(p))))
@@ -98,7 +101,7 @@ def divergences(histogram: NDArray[np.int64]) -> NDArray[np.float64]:
         self_information[candidates - 1]
         + last * _log_or_zero(last)
         - cross
-        - beyond * log_density[rows[-1], starts[-1]]
+        - beyond * log_density.reshape(-1)[levels[-1]]
         - beyond
     )
     result[(kept[candidates - 1] == 0) & (beyond > 0)] = np.inf
@@ -106,14 +109,15 @@ def divergences(histogram: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 @cache
-def _levels() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each of 128 levels and each candidate its width less one and its first bin: two of int64 (128, 1921).
+def _levels() -> NDArray[np.int64]:
+    """For each of 128 levels and each candidate the place in a flat (16, 2049) of (width less one, first bin).
 
-    Bin j of a candidate of i bins belongs to level floor(128 j / i).
+    int64 (128, 1921). Bin j of a candidate of i bins belongs to level floor(128 j / i).
     """
     candidates = np.arange(LEVELS, BINS + 1)
     bounds = -(-np.arange(LEVELS + 1)[:, None] * candidates // LEVELS)
-    return np.diff(bounds, axis=0) - 1, bounds[:-1]
+    places: NDArray[np.int64] = (np.diff(bounds, axis=0) - 1) * (BINS + 1) + bounds[:-1]
+    return places
 
 
 def _log_or_zero(x: NDArray[np.float64]) -> NDArray[np.float64]:

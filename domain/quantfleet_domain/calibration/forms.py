@@ -45,6 +45,11 @@ def activation_parameters(form: ActivationForm, lo: float, hi: float) -> Quantiz
     return _PARAMETERS[form](low, high)
 
 
+def clip_range(minimum: float, maximum: float, threshold: float) -> tuple[float, float]:
+    """[lo, hi] = [max(min, −t), min(max, t)] of a tensor's extremes and a threshold."""
+    return max(minimum, -threshold), min(maximum, threshold)
+
+
 def _u8_affine(low: float, high: float) -> QuantizationParameters:
     scale = (high - low) / _U8_STEPS
     if scale < _SMALLEST_NORMAL:

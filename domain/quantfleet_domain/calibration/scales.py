@@ -14,6 +14,7 @@ from quantfleet_domain.calibration.canonical import (
     canonical_json,
     parse_json,
 )
+from quantfleet_domain.calibration.forms import clip_range
 from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass
 from quantfleet_domain.calibration.numerics import read_numerics
 from quantfleet_domain.calibration.partial import Partial
@@ -109,9 +110,10 @@ class ScaleTable:
         activations = []
         for name in graph.activations:
             statistic = partial.tensors[name]
-            lo, hi = calibrator.clip_range(statistic)
+            choice = calibrator.choose(statistic)
+            lo, hi = clip_range(statistic.minimum, statistic.maximum, choice.threshold)
             native = graph.native_names.get(name)
-            activations.append(ActivationRow(name, native, calibrator.name, lo, hi, None, statistic.samples.size))
+            activations.append(ActivationRow(name, native, choice.calibrator, lo, hi, None, statistic.samples.size))
         weights = tuple(
             WeightRow(weight.name, graph.native_weights.get(weight.name), weight.axis, weight.absmax)
             for weight in graph.weights
