@@ -66,6 +66,13 @@ class Node:
             raise MalformedError(f"{self._place or 'document'}: {key} is missing")
         return {key: Node(value, f"{prefix}{key}") for key, value in self._value.items()}
 
+    def entries(self) -> list[tuple[str, "Node"]]:
+        """An object's keys, whatever they are, and values."""
+        if not isinstance(self._value, dict):
+            raise self.malformed("an object")
+        prefix = f"{self._place}." if self._place else ""
+        return [(key, Node(value, f"{prefix}{key}")) for key, value in self._value.items()]
+
     def items(self) -> list["Node"]:
         """An array's elements."""
         if not isinstance(self._value, list):

@@ -49,6 +49,20 @@ class WeightTensor:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A convolution or matrix product with a constant weight and, so that it can be corrected, a place for a bias.
+
+    `output` is the tensor that it computes, before any activation function. `depth` counts the layers on the longest
+    way to it, itself included; layers of one depth cannot disturb each other. `last` says that none comes after it.
+    """
+
+    output: str
+    weight: str
+    depth: int
+    last: bool
+
+
+@dataclass(frozen=True)
 class CalibrationGraph:
     """The reference graph of a model, as far as calibration and the quantizers need it.
 
@@ -56,6 +70,7 @@ class CalibrationGraph:
     `native_names` maps such a name to the submitted model's own name for the same tensor (equal for an ONNX model);
     an activation that has no native counterpart is absent from it. `weights` are under reference names and
     `native_weights` maps them likewise. `unmapped` lists activations that the native model lacks, for the report.
+    `layers` are in graph order. `ties` are groups of activations, in recipe order, that must share one range.
     """
 
     inputs: tuple[InputTensor, ...]
@@ -66,6 +81,8 @@ class CalibrationGraph:
     native_weights: Mapping[str, str]
     unmapped: tuple[str, ...]
     recipe: str
+    layers: tuple[Layer, ...] = ()
+    ties: tuple[tuple[str, ...], ...] = ()
 
     def to_json(self) -> bytes:
         """Canonical JSON, schema quantfleet/graph/v1."""
@@ -87,6 +104,8 @@ class CalibrationGraph:
                 native_names=dict(found["native_names"]),
                 native_weights=dict(found["native_weights"]),
                 unmapped=tuple(found["unmapped"]),
+                layers=tuple(Layer(x["output"], x["weight"], x["depth"], x["last"]) for x in found["layers"]),
+                ties=tuple(tuple(group) for group in found["ties"]),
                 recipe=found["recipe"],
             )
         except (ValueError, KeyError, TypeError) as error:

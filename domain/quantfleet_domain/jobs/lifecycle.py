@@ -14,11 +14,16 @@ ENGINE_RETRIES = 1
 
 
 class TaskKind(StrEnum):
-    """What a task does; `merge` and `report` are done by the coordinator itself."""
+    """What a task does; `recall`, `merge`, `choose`, `settle` and `report` are done by the coordinator itself."""
 
     INSPECT = "inspect"
+    RECALL = "recall"
     CALIBRATE = "calibrate"
     MERGE = "merge"
+    SCORE = "score"
+    CHOOSE = "choose"
+    CORRECT = "correct"
+    SETTLE = "settle"
     QUANTIZE = "quantize"
     BENCHMARK = "benchmark"
     EVALUATE = "evaluate"

@@ -45,12 +45,21 @@ class DataSet:
 
 @dataclass(frozen=True)
 class CalibrationSpec:
-    """How the scale table is made. `shards` is 0 for as many as the fleet can use at once; no bit depends on it."""
+    """How the scale table is made. `shards` is 0 for as many as the fleet can use at once; no bit depends on it.
+
+    `bias_correction` corrects biases, `ties` gives tensors one range that engines want in one, `exclude_below_db`
+    leaves layers in float whose own signal-to-quantization-noise ratio is below it. `mixed` lets nodes of different
+    instruction sets share the work, at the price of exactness.
+    """
 
     data: DataSet
     calibrator: str
     percentile: float
     shards: int
+    bias_correction: bool = True
+    exclude_below_db: float | None = None
+    ties: bool = True
+    mixed: bool = False
 
 
 @dataclass(frozen=True)

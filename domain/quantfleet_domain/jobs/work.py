@@ -58,8 +58,40 @@ class CalibrateWork:
 
 
 @dataclass(frozen=True)
+class ScoreWork:
+    """Run the quantized network of each candidate scale table, simulated, and compare its outputs with FP32's."""
+
+    model: str
+    reference: FileRef
+    graph: FileRef
+    candidates: tuple[FileRef, ...]
+    data: Slice
+    preprocess: FileRef | None
+    numerics: NumericsClass
+
+
+@dataclass(frozen=True)
+class CorrectWork:
+    """Observe the mean outputs that a stage of bias correction needs, for all forms of these runtimes.
+
+    `corrections` are those of the stages before; None at stage 0.
+    """
+
+    model: str
+    reference: FileRef
+    graph: FileRef
+    scales: FileRef
+    corrections: FileRef | None
+    runtimes: tuple[str, ...]
+    stage: int
+    data: Slice
+    preprocess: FileRef | None
+    numerics: NumericsClass
+
+
+@dataclass(frozen=True)
 class QuantizeWork:
-    """Turn the scale table into the forms that a runtime executes."""
+    """Turn the scale table, and the bias corrections where there are some, into the forms that a runtime executes."""
 
     model: str
     runtime: str
@@ -69,6 +101,7 @@ class QuantizeWork:
     graph: FileRef
     scales: FileRef
     preprocess: FileRef | None
+    corrections: FileRef | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +138,7 @@ class EvaluateWork:
     preprocess: FileRef | None
 
 
-Work = InspectWork | CalibrateWork | QuantizeWork | BenchmarkWork | EvaluateWork
+Work = InspectWork | CalibrateWork | ScoreWork | CorrectWork | QuantizeWork | BenchmarkWork | EvaluateWork
 
 
 @dataclass(frozen=True)
@@ -120,10 +153,41 @@ class InspectResult:
 
 
 @dataclass(frozen=True)
-class CalibrateResult:
-    """One partial statistic; `seconds` is wall time in the child process."""
+class KeptPartial:
+    """A partial statistic that an earlier job left; its samples are indices in `manifest`."""
 
+    manifest: FileRef
     partial: FileRef
+
+
+@dataclass(frozen=True)
+class RecallResult:
+    """What need not be computed again, found by the coordinator; `missing` is the manifest of the other samples."""
+
+    kept: tuple[KeptPartial, ...]
+    recalled: int
+    missing: FileRef
+    samples: int
+
+
+@dataclass(frozen=True)
+class CalibrateResult:
+    """Partial statistics of a shard; those held back for judging calibrators are apart from the others.
+
+    `seconds` is wall time in the child process; `collector` names what counted, and why where it was not the fastest.
+    """
+
+    partials: tuple[FileRef, ...]
+    samples: int
+    seconds: float
+    collector: str
+
+
+@dataclass(frozen=True)
+class SumsResult:
+    """Sums over a shard's samples, of a `score` or `correct` task; `seconds` is wall time in the child process."""
+
+    sums: FileRef
     samples: int
     seconds: float
 
@@ -229,12 +293,61 @@ class EvaluateResult:
 
 
 @dataclass(frozen=True)
+class OutlierSample:
+    """A sample that drives the range of `tensors` tensors; `absmax` is its largest magnitude in the `worst` of them,
+    `runner_up` that of the sample next to it."""
+
+    sample: str
+    tensors: int
+    worst: str
+    absmax: float
+    runner_up: float
+
+
+@dataclass(frozen=True)
 class MergeResult:
-    """The scale table, made by the coordinator from all partial statistics."""
+    """The scale table, made by the coordinator from all partial statistics.
+
+    With calibrator `auto`, `candidates` are the tables to choose from, and `held_back` the manifest of the samples by
+    which they are judged; `scales` is then the first of them. `warnings` are what a user should know of the ranges.
+    """
 
     scales: FileRef
     samples: int
     shards: int
+    seconds: float
+    candidates: tuple[FileRef, ...]
+    held_back: FileRef | None
+    held_back_samples: int
+    outliers: tuple[OutlierSample, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CandidateScore:
+    """A candidate scale table's outputs against FP32's on the samples held back, as a ratio in decibel."""
+
+    calibrator: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True)
+class ChooseResult:
+    """The scale table that did best as a whole, chosen by the coordinator; `scores` in the order of the candidates."""
+
+    scales: FileRef
+    calibrator: str
+    scores: tuple[CandidateScore, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SettleResult:
+    """The bias corrections after a stage, made by the coordinator; `excluded` layers stay in float, by form."""
+
+    corrections: FileRef
+    layers: int
+    excluded: tuple[str, ...]
     seconds: float
 
 
@@ -246,5 +359,15 @@ class ReportResult:
 
 
 Result = (
-    InspectResult | CalibrateResult | QuantizeResult | BenchmarkResult | EvaluateResult | MergeResult | ReportResult
+    InspectResult
+    | RecallResult
+    | CalibrateResult
+    | MergeResult
+    | SumsResult
+    | ChooseResult
+    | SettleResult
+    | QuantizeResult
+    | BenchmarkResult
+    | EvaluateResult
+    | ReportResult
 )

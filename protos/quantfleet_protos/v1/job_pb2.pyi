@@ -60,12 +60,24 @@ class CalibrationSpec(_message.Message):
     CALIBRATOR_FIELD_NUMBER: _builtins.int
     PERCENTILE_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
+    BIAS_CORRECTION_FIELD_NUMBER: _builtins.int
+    EXCLUDE_BELOW_DB_FIELD_NUMBER: _builtins.int
+    TIES_FIELD_NUMBER: _builtins.int
+    MIXED_FIELD_NUMBER: _builtins.int
     calibrator: _builtins.str
-    """Calibrator: absmax, avg, percentile or entropy."""
+    """Calibrator: absmax, avg, percentile, entropy, mse or auto."""
     percentile: _builtins.float
     """Mass to cover, percent; used by the percentile calibrator."""
     shards: _builtins.int
     """Number of shards; 0 for as many as the fleet can use at once."""
+    bias_correction: _builtins.bool
+    """Whether biases are corrected for what quantization adds to them."""
+    exclude_below_db: _builtins.float
+    """Layers whose own signal-to-quantization-noise ratio is below this stay in float, dB; absent: none."""
+    ties: _builtins.bool
+    """Whether tensors that engines want in one range share it."""
+    mixed: _builtins.bool
+    """Whether nodes of different instruction sets may share the work; the table is then not exact to the bit."""
     @_builtins.property
     def data(self) -> Global___DataSet:
         """The calibration samples."""
@@ -77,12 +89,18 @@ class CalibrationSpec(_message.Message):
         calibrator: _builtins.str = ...,
         percentile: _builtins.float = ...,
         shards: _builtins.int = ...,
+        bias_correction: _builtins.bool = ...,
+        exclude_below_db: _builtins.float | None = ...,
+        ties: _builtins.bool = ...,
+        mixed: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db", "data", b"data", "exclude_below_db", b"exclude_below_db"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrator", b"calibrator", "data", b"data", "percentile", b"percentile", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db", "bias_correction", b"bias_correction", "calibrator", b"calibrator", "data", b"data", "exclude_below_db", b"exclude_below_db", "mixed", b"mixed", "percentile", b"percentile", "shards", b"shards", "ties", b"ties"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__exclude_below_db: _TypeAlias = _typing.Literal["exclude_below_db"]  # noqa: Y015
+    _WhichOneofArgType__exclude_below_db: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exclude_below_db) -> _WhichOneofReturnType__exclude_below_db | None: ...
 
 Global___CalibrationSpec: _TypeAlias = CalibrationSpec  # noqa: Y015
 

@@ -179,6 +179,138 @@ class CalibrateWork(_message.Message):
 Global___CalibrateWork: _TypeAlias = CalibrateWork  # noqa: Y015
 
 @_typing.final
+class ScoreWork(_message.Message):
+    """Compare the outputs of candidate scale tables with FP32's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    PREPROCESS_FIELD_NUMBER: _builtins.int
+    NUMERICS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model in the job."""
+    @_builtins.property
+    def reference(self) -> _base_pb2.FileRef:
+        """The reference graph, ONNX."""
+
+    @_builtins.property
+    def graph(self) -> _base_pb2.FileRef:
+        """Its tensors and weights, JSON."""
+
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.FileRef]:
+        """The candidate scale tables, JSON."""
+
+    @_builtins.property
+    def data(self) -> _base_pb2.Slice:
+        """The samples."""
+
+    @_builtins.property
+    def preprocess(self) -> _base_pb2.FileRef:
+        """The model's preprocessing configuration, if any."""
+
+    @_builtins.property
+    def numerics(self) -> _base_pb2.NumericsClass:
+        """The class that the sums belong to."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        reference: _base_pb2.FileRef | None = ...,
+        graph: _base_pb2.FileRef | None = ...,
+        candidates: _abc.Iterable[_base_pb2.FileRef] | None = ...,
+        data: _base_pb2.Slice | None = ...,
+        preprocess: _base_pb2.FileRef | None = ...,
+        numerics: _base_pb2.NumericsClass | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "graph", b"graph", "numerics", b"numerics", "preprocess", b"preprocess", "reference", b"reference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "data", b"data", "graph", b"graph", "model", b"model", "numerics", b"numerics", "preprocess", b"preprocess", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreWork: _TypeAlias = ScoreWork  # noqa: Y015
+
+@_typing.final
+class CorrectWork(_message.Message):
+    """Observe the mean outputs that a stage of bias correction needs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    SCALES_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
+    RUNTIMES_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    PREPROCESS_FIELD_NUMBER: _builtins.int
+    NUMERICS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model in the job."""
+    stage: _builtins.int
+    """Stage, from 0."""
+    @_builtins.property
+    def reference(self) -> _base_pb2.FileRef:
+        """The reference graph, ONNX."""
+
+    @_builtins.property
+    def graph(self) -> _base_pb2.FileRef:
+        """Its tensors and weights, JSON."""
+
+    @_builtins.property
+    def scales(self) -> _base_pb2.FileRef:
+        """The scale table, JSON."""
+
+    @_builtins.property
+    def corrections(self) -> _base_pb2.FileRef:
+        """The corrections of the stages before, JSON; absent at stage 0."""
+
+    @_builtins.property
+    def runtimes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Runtimes whose forms are observed: onnx, paddle."""
+
+    @_builtins.property
+    def data(self) -> _base_pb2.Slice:
+        """The samples."""
+
+    @_builtins.property
+    def preprocess(self) -> _base_pb2.FileRef:
+        """The model's preprocessing configuration, if any."""
+
+    @_builtins.property
+    def numerics(self) -> _base_pb2.NumericsClass:
+        """The class that the sums belong to."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        reference: _base_pb2.FileRef | None = ...,
+        graph: _base_pb2.FileRef | None = ...,
+        scales: _base_pb2.FileRef | None = ...,
+        corrections: _base_pb2.FileRef | None = ...,
+        runtimes: _abc.Iterable[_builtins.str] | None = ...,
+        stage: _builtins.int = ...,
+        data: _base_pb2.Slice | None = ...,
+        preprocess: _base_pb2.FileRef | None = ...,
+        numerics: _base_pb2.NumericsClass | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "data", b"data", "graph", b"graph", "numerics", b"numerics", "preprocess", b"preprocess", "reference", b"reference", "scales", b"scales"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "data", b"data", "graph", b"graph", "model", b"model", "numerics", b"numerics", "preprocess", b"preprocess", "reference", b"reference", "runtimes", b"runtimes", "scales", b"scales", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CorrectWork: _TypeAlias = CorrectWork  # noqa: Y015
+
+@_typing.final
 class QuantizeWork(_message.Message):
     """Turn the scale table into the forms that a runtime executes."""
 
@@ -192,6 +324,7 @@ class QuantizeWork(_message.Message):
     GRAPH_FIELD_NUMBER: _builtins.int
     SCALES_FIELD_NUMBER: _builtins.int
     PREPROCESS_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     runtime: _builtins.str
@@ -218,6 +351,10 @@ class QuantizeWork(_message.Message):
     def preprocess(self) -> _base_pb2.FileRef:
         """The model's preprocessing configuration; it travels with the quantized model."""
 
+    @_builtins.property
+    def corrections(self) -> _base_pb2.FileRef:
+        """The bias corrections, JSON; absent where biases stay as they are."""
+
     def __init__(
         self,
         *,
@@ -229,10 +366,11 @@ class QuantizeWork(_message.Message):
         graph: _base_pb2.FileRef | None = ...,
         scales: _base_pb2.FileRef | None = ...,
         preprocess: _base_pb2.FileRef | None = ...,
+        corrections: _base_pb2.FileRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "preprocess", b"preprocess", "reference", b"reference", "scales", b"scales"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "graph", b"graph", "preprocess", b"preprocess", "reference", b"reference", "scales", b"scales"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "format", b"format", "graph", b"graph", "model", b"model", "preprocess", b"preprocess", "reference", b"reference", "runtime", b"runtime", "scales", b"scales"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "files", b"files", "format", b"format", "graph", b"graph", "model", b"model", "preprocess", b"preprocess", "reference", b"reference", "runtime", b"runtime", "scales", b"scales"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -383,6 +521,8 @@ class Work(_message.Message):
     QUANTIZE_WORK_FIELD_NUMBER: _builtins.int
     BENCHMARK_WORK_FIELD_NUMBER: _builtins.int
     EVALUATE_WORK_FIELD_NUMBER: _builtins.int
+    SCORE_WORK_FIELD_NUMBER: _builtins.int
+    CORRECT_WORK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def inspect_work(self) -> Global___InspectWork:
         """Check a model."""
@@ -403,6 +543,14 @@ class Work(_message.Message):
     def evaluate_work(self) -> Global___EvaluateWork:
         """Measure accuracy."""
 
+    @_builtins.property
+    def score_work(self) -> Global___ScoreWork:
+        """Judge scale tables."""
+
+    @_builtins.property
+    def correct_work(self) -> Global___CorrectWork:
+        """Observe mean outputs."""
+
     def __init__(
         self,
         *,
@@ -411,12 +559,14 @@ class Work(_message.Message):
         quantize_work: Global___QuantizeWork | None = ...,
         benchmark_work: Global___BenchmarkWork | None = ...,
         evaluate_work: Global___EvaluateWork | None = ...,
+        score_work: Global___ScoreWork | None = ...,
+        correct_work: Global___CorrectWork | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "quantize_work", b"quantize_work", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "correct_work", b"correct_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "quantize_work", b"quantize_work", "score_work", b"score_work", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "quantize_work", b"quantize_work", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "correct_work", b"correct_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "quantize_work", b"quantize_work", "score_work", b"score_work", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["inspect_work", "calibrate_work", "quantize_work", "benchmark_work", "evaluate_work"]  # noqa: Y015
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["inspect_work", "calibrate_work", "quantize_work", "benchmark_work", "evaluate_work", "score_work", "correct_work"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
@@ -471,18 +621,17 @@ class InspectResult(_message.Message):
 Global___InspectResult: _TypeAlias = InspectResult  # noqa: Y015
 
 @_typing.final
-class CalibrateResult(_message.Message):
-    """One partial statistic."""
+class KeptPartial(_message.Message):
+    """A partial statistic that an earlier job left."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    MANIFEST_FIELD_NUMBER: _builtins.int
     PARTIAL_FIELD_NUMBER: _builtins.int
-    SAMPLES_FIELD_NUMBER: _builtins.int
-    SECONDS_FIELD_NUMBER: _builtins.int
-    samples: _builtins.int
-    """Samples counted."""
-    seconds: _builtins.float
-    """Wall time in the child process, seconds."""
+    @_builtins.property
+    def manifest(self) -> _base_pb2.FileRef:
+        """The manifest that its samples are indices in."""
+
     @_builtins.property
     def partial(self) -> _base_pb2.FileRef:
         """The partial statistic."""
@@ -490,17 +639,122 @@ class CalibrateResult(_message.Message):
     def __init__(
         self,
         *,
+        manifest: _base_pb2.FileRef | None = ...,
         partial: _base_pb2.FileRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "partial", b"partial"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "partial", b"partial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeptPartial: _TypeAlias = KeptPartial  # noqa: Y015
+
+@_typing.final
+class RecallResult(_message.Message):
+    """What need not be computed again; made by the coordinator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEPT_FIELD_NUMBER: _builtins.int
+    RECALLED_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    recalled: _builtins.int
+    """Samples in them, count."""
+    samples: _builtins.int
+    """Samples in it, count."""
+    @_builtins.property
+    def kept(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptPartial]:
+        """Partial statistics that are used again."""
+
+    @_builtins.property
+    def missing(self) -> _base_pb2.FileRef:
+        """The manifest of the other samples."""
+
+    def __init__(
+        self,
+        *,
+        kept: _abc.Iterable[Global___KeptPartial] | None = ...,
+        recalled: _builtins.int = ...,
+        missing: _base_pb2.FileRef | None = ...,
+        samples: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "missing", b"missing", "recalled", b"recalled", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallResult: _TypeAlias = RecallResult  # noqa: Y015
+
+@_typing.final
+class CalibrateResult(_message.Message):
+    """Partial statistics of a shard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTIALS_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    COLLECTOR_FIELD_NUMBER: _builtins.int
+    samples: _builtins.int
+    """Samples counted."""
+    seconds: _builtins.float
+    """Wall time in the child process, seconds."""
+    collector: _builtins.str
+    """What counted, and why where it was not the fastest."""
+    @_builtins.property
+    def partials(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.FileRef]:
+        """The partial statistics; samples held back for judging calibrators are apart from the others."""
+
+    def __init__(
+        self,
+        *,
+        partials: _abc.Iterable[_base_pb2.FileRef] | None = ...,
         samples: _builtins.int = ...,
         seconds: _builtins.float = ...,
+        collector: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["partial", b"partial"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["partial", b"partial", "samples", b"samples", "seconds", b"seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collector", b"collector", "partials", b"partials", "samples", b"samples", "seconds", b"seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CalibrateResult: _TypeAlias = CalibrateResult  # noqa: Y015
+
+@_typing.final
+class SumsResult(_message.Message):
+    """Sums over a shard's samples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMS_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    samples: _builtins.int
+    """Samples in them, count."""
+    seconds: _builtins.float
+    """Wall time in the child process, seconds."""
+    @_builtins.property
+    def sums(self) -> _base_pb2.FileRef:
+        """The sums, JSON."""
+
+    def __init__(
+        self,
+        *,
+        sums: _base_pb2.FileRef | None = ...,
+        samples: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sums", b"sums"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples", "seconds", b"seconds", "sums", b"sums"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SumsResult: _TypeAlias = SumsResult  # noqa: Y015
 
 @_typing.final
 class QuantizeResult(_message.Message):
@@ -980,15 +1234,38 @@ class MergeResult(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    HELD_BACK_FIELD_NUMBER: _builtins.int
+    HELD_BACK_SAMPLES_FIELD_NUMBER: _builtins.int
+    OUTLIERS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
     """Samples in it."""
     shards: _builtins.int
     """Partials merged, count."""
     seconds: _builtins.float
     """Time of the reference runs of all shards together, seconds."""
+    held_back_samples: _builtins.int
+    """Samples in it, count."""
     @_builtins.property
     def scales(self) -> _base_pb2.FileRef:
         """The scale table, JSON."""
+
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.FileRef]:
+        """The scale tables to choose from; empty unless the calibrator is auto."""
+
+    @_builtins.property
+    def held_back(self) -> _base_pb2.FileRef:
+        """The manifest of the samples by which they are judged; absent where none is held back."""
+
+    @_builtins.property
+    def outliers(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutlierSample]:
+        """Samples that drive ranges, the worst first."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a user should know of the ranges."""
 
     def __init__(
         self,
@@ -997,14 +1274,159 @@ class MergeResult(_message.Message):
         samples: _builtins.int = ...,
         shards: _builtins.int = ...,
         seconds: _builtins.float = ...,
+        candidates: _abc.Iterable[_base_pb2.FileRef] | None = ...,
+        held_back: _base_pb2.FileRef | None = ...,
+        held_back_samples: _builtins.int = ...,
+        outliers: _abc.Iterable[Global___OutlierSample] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["scales", b"scales"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held_back", b"held_back", "scales", b"scales"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples", "scales", b"scales", "seconds", b"seconds", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "held_back", b"held_back", "held_back_samples", b"held_back_samples", "outliers", b"outliers", "samples", b"samples", "scales", b"scales", "seconds", b"seconds", "shards", b"shards", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MergeResult: _TypeAlias = MergeResult  # noqa: Y015
+
+@_typing.final
+class OutlierSample(_message.Message):
+    """A sample that drives the range of tensors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    TENSORS_FIELD_NUMBER: _builtins.int
+    WORST_FIELD_NUMBER: _builtins.int
+    ABSMAX_FIELD_NUMBER: _builtins.int
+    RUNNER_UP_FIELD_NUMBER: _builtins.int
+    sample: _builtins.str
+    """Name of the sample."""
+    tensors: _builtins.int
+    """Tensors whose range it drives, count."""
+    worst: _builtins.str
+    """The tensor in which it stands out most."""
+    absmax: _builtins.float
+    """Its largest magnitude there, in the tensor's own unit."""
+    runner_up: _builtins.float
+    """The largest magnitude of the sample next to it, in the tensor's own unit."""
+    def __init__(
+        self,
+        *,
+        sample: _builtins.str = ...,
+        tensors: _builtins.int = ...,
+        worst: _builtins.str = ...,
+        absmax: _builtins.float = ...,
+        runner_up: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absmax", b"absmax", "runner_up", b"runner_up", "sample", b"sample", "tensors", b"tensors", "worst", b"worst"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutlierSample: _TypeAlias = OutlierSample  # noqa: Y015
+
+@_typing.final
+class CandidateScore(_message.Message):
+    """A candidate scale table's outputs against FP32's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALIBRATOR_FIELD_NUMBER: _builtins.int
+    SQNR_DB_FIELD_NUMBER: _builtins.int
+    calibrator: _builtins.str
+    """Calibrator of the table."""
+    sqnr_db: _builtins.float
+    """Signal-to-quantization-noise ratio of the outputs, dB."""
+    def __init__(
+        self,
+        *,
+        calibrator: _builtins.str = ...,
+        sqnr_db: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrator", b"calibrator", "sqnr_db", b"sqnr_db"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateScore: _TypeAlias = CandidateScore  # noqa: Y015
+
+@_typing.final
+class ChooseResult(_message.Message):
+    """The scale table that did best as a whole; made by the coordinator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCALES_FIELD_NUMBER: _builtins.int
+    CALIBRATOR_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    calibrator: _builtins.str
+    """Its calibrator."""
+    seconds: _builtins.float
+    """Time of the runs of all shards together, seconds."""
+    @_builtins.property
+    def scales(self) -> _base_pb2.FileRef:
+        """The scale table, JSON."""
+
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateScore]:
+        """Every candidate's score."""
+
+    def __init__(
+        self,
+        *,
+        scales: _base_pb2.FileRef | None = ...,
+        calibrator: _builtins.str = ...,
+        scores: _abc.Iterable[Global___CandidateScore] | None = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scales", b"scales"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrator", b"calibrator", "scales", b"scales", "scores", b"scores", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChooseResult: _TypeAlias = ChooseResult  # noqa: Y015
+
+@_typing.final
+class SettleResult(_message.Message):
+    """The bias corrections after a stage; made by the coordinator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    layers: _builtins.int
+    """Layers corrected in the first form, count."""
+    seconds: _builtins.float
+    """Time of the runs of all shards of this stage together, seconds."""
+    @_builtins.property
+    def corrections(self) -> _base_pb2.FileRef:
+        """The corrections, JSON."""
+
+    @_builtins.property
+    def excluded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Layers that stay in float, as "form: layer: reason"."""
+
+    def __init__(
+        self,
+        *,
+        corrections: _base_pb2.FileRef | None = ...,
+        layers: _builtins.int = ...,
+        excluded: _abc.Iterable[_builtins.str] | None = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "excluded", b"excluded", "layers", b"layers", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleResult: _TypeAlias = SettleResult  # noqa: Y015
 
 @_typing.final
 class ReportResult(_message.Message):
@@ -1043,6 +1465,10 @@ class Result(_message.Message):
     EVALUATE_RESULT_FIELD_NUMBER: _builtins.int
     MERGE_RESULT_FIELD_NUMBER: _builtins.int
     REPORT_RESULT_FIELD_NUMBER: _builtins.int
+    RECALL_RESULT_FIELD_NUMBER: _builtins.int
+    SUMS_RESULT_FIELD_NUMBER: _builtins.int
+    CHOOSE_RESULT_FIELD_NUMBER: _builtins.int
+    SETTLE_RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def inspect_result(self) -> Global___InspectResult:
         """Of an inspection."""
@@ -1071,6 +1497,22 @@ class Result(_message.Message):
     def report_result(self) -> Global___ReportResult:
         """Of a report."""
 
+    @_builtins.property
+    def recall_result(self) -> Global___RecallResult:
+        """Of a look at what earlier jobs left."""
+
+    @_builtins.property
+    def sums_result(self) -> Global___SumsResult:
+        """Of a scoring or correction shard."""
+
+    @_builtins.property
+    def choose_result(self) -> Global___ChooseResult:
+        """Of a choice among scale tables."""
+
+    @_builtins.property
+    def settle_result(self) -> Global___SettleResult:
+        """Of a stage of bias correction."""
+
     def __init__(
         self,
         *,
@@ -1081,12 +1523,16 @@ class Result(_message.Message):
         evaluate_result: Global___EvaluateResult | None = ...,
         merge_result: Global___MergeResult | None = ...,
         report_result: Global___ReportResult | None = ...,
+        recall_result: Global___RecallResult | None = ...,
+        sums_result: Global___SumsResult | None = ...,
+        choose_result: Global___ChooseResult | None = ...,
+        settle_result: Global___SettleResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark_result", b"benchmark_result", "calibrate_result", b"calibrate_result", "evaluate_result", b"evaluate_result", "inspect_result", b"inspect_result", "merge_result", b"merge_result", "quantize_result", b"quantize_result", "report_result", b"report_result", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark_result", b"benchmark_result", "calibrate_result", b"calibrate_result", "choose_result", b"choose_result", "evaluate_result", b"evaluate_result", "inspect_result", b"inspect_result", "merge_result", b"merge_result", "quantize_result", b"quantize_result", "recall_result", b"recall_result", "report_result", b"report_result", "result", b"result", "settle_result", b"settle_result", "sums_result", b"sums_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark_result", b"benchmark_result", "calibrate_result", b"calibrate_result", "evaluate_result", b"evaluate_result", "inspect_result", b"inspect_result", "merge_result", b"merge_result", "quantize_result", b"quantize_result", "report_result", b"report_result", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark_result", b"benchmark_result", "calibrate_result", b"calibrate_result", "choose_result", b"choose_result", "evaluate_result", b"evaluate_result", "inspect_result", b"inspect_result", "merge_result", b"merge_result", "quantize_result", b"quantize_result", "recall_result", b"recall_result", "report_result", b"report_result", "result", b"result", "settle_result", b"settle_result", "sums_result", b"sums_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["inspect_result", "calibrate_result", "quantize_result", "benchmark_result", "evaluate_result", "merge_result", "report_result"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["inspect_result", "calibrate_result", "quantize_result", "benchmark_result", "evaluate_result", "merge_result", "report_result", "recall_result", "sums_result", "choose_result", "settle_result"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

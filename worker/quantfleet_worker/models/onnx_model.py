@@ -17,6 +17,7 @@ from quantfleet_worker import onnxruntime_library
 from ..quantizers.qdq_plan import quantized_tensors
 from . import onnx_file
 from .onnx_fold import fold, join_products
+from .onnx_layers import layers
 from .onnx_shapes import settle_inputs
 from .reference_run import SESSION_OPTIONS
 
@@ -60,6 +61,8 @@ def inspect(
         native_names={name: name for name in activations},
         native_weights={weight.name: weight.name for weight in weights},
         unmapped=(),
+        layers=layers(model.graph, frozenset(weight.name for weight in weights)),
+        ties=(),
         recipe=recipe(activations, converter),
     )
     reference = model.SerializeToString(deterministic=True)
