@@ -1,4 +1,5 @@
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -12,6 +13,10 @@ from quantfleet_domain.calibration.partial import PartialAccumulator, merge_part
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 SAMPLES = 20
+
+
+def part(index):
+    return part_of(sha256(bytes([index])).hexdigest())
 
 
 def activations(index):
@@ -32,8 +37,8 @@ def parts_of(numerics, graph):
         for shard in shards:
             parts = [PartialAccumulator(numerics, graph.activations) for _ in range(PARTS)]
             for index in shard:
-                parts[part_of(index)].observe(index, f"{index}.jpg", activations(index))
-            partials.append([part.partial() for part in parts])
+                parts[part(index)].observe(index, f"{index}.jpg", activations(index))
+            partials.append([accumulator.partial() for accumulator in parts])
         return [merge_partials(list(of_one_part)) for of_one_part in zip(*partials, strict=True)]
 
     return merged
@@ -49,8 +54,11 @@ def tables(parts, graph):
     return candidate_tables(parts, graph, manifest="m", preprocessing="p")
 
 
-def test_every_sample_is_held_back_once():
-    assert sorted({part_of(index) for index in range(100)}) == list(range(PARTS))
+def test_a_sample_is_in_the_part_that_its_content_says():
+    assert part_of("ff" * 32) == (2**256 - 1) % PARTS
+    sizes = np.bincount([part(index) for index in range(200)], minlength=PARTS)
+    assert sizes.sum() == 200
+    assert sizes.min() > 20
 
 
 def test_there_is_a_table_of_every_calibrator_and_of_auto(tables):
@@ -81,9 +89,18 @@ def test_the_chosen_method_has_the_least_error_on_what_it_did_not_see(parts, gra
 def test_tensors_of_one_model_get_different_methods(tables):
     assert {row.tensor: row.calibrator for row in tables["auto"].activations} == {
         "relu": "absmax",
-        "input": "entropy",
-        "logits": "absmax",
+        "input": "absmax",
+        "logits": "mse",
     }
+
+
+def test_tied_tensors_get_one_method(parts, graph):
+    tied = replace(graph, ties=(("relu", "logits"),))
+    rows = candidate_tables(parts, tied, manifest="m", preprocessing="p")["auto"].activations
+    methods = {row.tensor: row.calibrator for row in rows}
+    assert methods["relu"] == methods["logits"]
+    together = choose(*([part.tensors[name] for part in parts] for name in ("relu", "logits")))
+    assert methods["logits"] == together
 
 
 def test_neither_shards_nor_their_order_change_the_tables(tables, parts_of, graph):
