@@ -3,7 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-
+# What an install compiles: editable or not, it is then to be installed again.
+COMPILED := hatch_build.py $(wildcard worker/quantfleet_worker/collecting/*.[ch])
 
 .PHONY: demo test test-namespaces lint protos clean
 
@@ -32,7 +33,7 @@ examples/digits/data/.prepared: examples/digits/prepare.py | $(INSTALLED)
 	@touch $@
 
 # The constraints are the versions that were tried together; pyproject.toml says which others may do.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt $(COMPILED)
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'

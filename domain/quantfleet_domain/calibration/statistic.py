@@ -144,12 +144,7 @@ class StatisticAccumulator:
         # Adding zero turns −0 into +0, so that equal extremes have equal bits.
         minimum, maximum = flat.min() + np.float32(0), flat.max() + np.float32(0)
         if not (np.isfinite(minimum) and np.isfinite(maximum)):
-            raise QuantfleetError(
-                ErrorCode.SAMPLE_NOT_FINITE,
-                f"tensor {self._tensor!r} holds {np.count_nonzero(~np.isfinite(flat))} NaN or infinite values "
-                f"on sample {sample_name!r}",
-                "check the preprocessing of this sample, or leave it out of the calibration data",
-            )
+            raise sample_not_finite(self._tensor, np.count_nonzero(~np.isfinite(flat)), sample_name)
         bits = flat.view(np.uint32)
         before = self._counts[_SIGN_BIN]
         # Blocks keep the keys in the cache, and np.add.at needs no array as long as the partition for each of them.
@@ -202,4 +197,13 @@ def samples_overlap(index: int, count: int) -> QuantfleetError:
         ErrorCode.SAMPLES_OVERLAP,
         f"sample {index}{others} of the manifest would be counted twice",
         "merge only partial statistics of disjoint samples",
+    )
+
+
+def sample_not_finite(tensor: str, count: int, sample_name: str) -> QuantfleetError:
+    """The error for a tensor with `count` values on one sample that are NaN or infinite."""
+    return QuantfleetError(
+        ErrorCode.SAMPLE_NOT_FINITE,
+        f"tensor {tensor!r} holds {count} NaN or infinite values on sample {sample_name!r}",
+        "check the preprocessing of this sample, or leave it out of the calibration data",
     )

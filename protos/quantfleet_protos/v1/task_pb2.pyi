@@ -733,13 +733,16 @@ class SumsResult(_message.Message):
     SUMS_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    COLLECTOR_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
     """Samples in them, count."""
     seconds: _builtins.float
     """Wall time in the child process, seconds."""
+    collector: _builtins.str
+    """What counted the activations: native-tap, or numpy with the reason in parentheses."""
     @_builtins.property
     def sums(self) -> _base_pb2.FileRef:
-        """The sums, JSON."""
+        """The sums, JSON; absent for a shard without samples."""
 
     def __init__(
         self,
@@ -747,10 +750,11 @@ class SumsResult(_message.Message):
         sums: _base_pb2.FileRef | None = ...,
         samples: _builtins.int = ...,
         seconds: _builtins.float = ...,
+        collector: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sums", b"sums"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples", "seconds", b"seconds", "sums", b"sums"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collector", b"collector", "samples", b"samples", "seconds", b"seconds", "sums", b"sums"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1237,6 +1241,8 @@ class MergeResult(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     HELD_BACK_FIELD_NUMBER: _builtins.int
     HELD_BACK_SAMPLES_FIELD_NUMBER: _builtins.int
+    EXCERPT_FIELD_NUMBER: _builtins.int
+    EXCERPT_SAMPLES_FIELD_NUMBER: _builtins.int
     OUTLIERS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
@@ -1246,6 +1252,8 @@ class MergeResult(_message.Message):
     seconds: _builtins.float
     """Time of the reference runs of all shards together, seconds."""
     held_back_samples: _builtins.int
+    """Samples in it, count."""
+    excerpt_samples: _builtins.int
     """Samples in it, count."""
     @_builtins.property
     def scales(self) -> _base_pb2.FileRef:
@@ -1257,7 +1265,11 @@ class MergeResult(_message.Message):
 
     @_builtins.property
     def held_back(self) -> _base_pb2.FileRef:
-        """The manifest of the samples by which they are judged; absent where none is held back."""
+        """The manifest of the samples by which they are judged."""
+
+    @_builtins.property
+    def excerpt(self) -> _base_pb2.FileRef:
+        """The manifest of the samples on which biases are corrected."""
 
     @_builtins.property
     def outliers(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutlierSample]:
@@ -1277,12 +1289,14 @@ class MergeResult(_message.Message):
         candidates: _abc.Iterable[_base_pb2.FileRef] | None = ...,
         held_back: _base_pb2.FileRef | None = ...,
         held_back_samples: _builtins.int = ...,
+        excerpt: _base_pb2.FileRef | None = ...,
+        excerpt_samples: _builtins.int = ...,
         outliers: _abc.Iterable[Global___OutlierSample] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["held_back", b"held_back", "scales", b"scales"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["excerpt", b"excerpt", "held_back", b"held_back", "scales", b"scales"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "held_back", b"held_back", "held_back_samples", b"held_back_samples", "outliers", b"outliers", "samples", b"samples", "scales", b"scales", "seconds", b"seconds", "shards", b"shards", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "excerpt", b"excerpt", "excerpt_samples", b"excerpt_samples", "held_back", b"held_back", "held_back_samples", b"held_back_samples", "outliers", b"outliers", "samples", b"samples", "scales", b"scales", "seconds", b"seconds", "shards", b"shards", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -215,7 +215,7 @@ def make_result(leased: fleet_pb2.LeasedTask) -> tuple[Result, list[bytes]]:
                 values = np.random.default_rng(index).normal(size=(2, 16)).astype(np.float32)
                 observed.observe(index, f"{index}.bin", dict(zip(TENSORS, values, strict=True)))
             content = observed.partial().encode()
-            return CalibrateResult(ref("partial.bin", content), work.data.count, 0.1), [content]
+            return CalibrateResult(ref("partial.bin", content), work.data.count, 0.1, "numpy"), [content]
         case QuantizeWork():
             content = b"quantized for " + work.runtime.encode()
             form = ModelForm("u8s8", (ref("net.onnx", content),))

@@ -54,7 +54,7 @@ def test_a_result_must_be_of_its_lease_its_node_its_kind_and_have_its_artifacts(
         inspect.epoch += 1
         await refused(node.complete(inspect), ErrorCode.LEASE_STALE)
         inspect.epoch -= 1
-        foreign = CalibrateResult(FileRef("p", digest_bytes(MODEL), 1), 4, 0.1)
+        foreign = CalibrateResult(FileRef("p", digest_bytes(MODEL), 1), 4, 0.1, "numpy")
         await refused(node.complete(inspect, foreign), ErrorCode.WORKER_FAILED)
         result, _ = make_result(inspect)
         assert isinstance(result, InspectResult)

@@ -191,7 +191,7 @@ def _evaluated(**fields: object) -> EvaluateResult:
 
 GOOD: dict[str, Result] = {
     "net/inspect": InspectResult(ONNX, ONNX, NUMERICS, (), ()),
-    "net/calibrate/0": CalibrateResult(ONNX, 6, 1.0),
+    "net/calibrate/0": CalibrateResult(ONNX, 6, 1.0, "numpy"),
     "net/quantize/onnx": QuantizeResult("onnx", (ModelForm("u8s8", (ONNX,)),), ()),
     "net/benchmark/0/onnxruntime-cpu": BenchmarkResult("onnxruntime-cpu", "1", "cpu:0", 1.0, 1, 1, 1, (), (), ONNX),
     "net/evaluate/0/onnxruntime-cpu/int8/1": _evaluated(),
@@ -216,7 +216,7 @@ def test_a_result_is_of_the_kind_of_its_task(task: str) -> None:
     [
         ("net/inspect", InspectResult(ONNX, ONNX, replace(NUMERICS, engine="another"), (), ())),
         ("net/inspect", InspectResult(replace(ONNX, name="../x"), ONNX, NUMERICS, (), ())),
-        ("net/calibrate/0", CalibrateResult(ONNX, 7, 1.0)),
+        ("net/calibrate/0", CalibrateResult(ONNX, 7, 1.0, "numpy")),
         ("net/quantize/onnx", QuantizeResult("paddle", (ModelForm("u8s8", (ONNX,)),), ())),
         ("net/quantize/onnx", QuantizeResult("onnx", (), ())),
         ("net/quantize/onnx", QuantizeResult("onnx", (ModelForm("u8s8", (replace(ONNX, name="/etc/x"),)),), ())),

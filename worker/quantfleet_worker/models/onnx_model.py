@@ -19,7 +19,7 @@ from . import onnx_file
 from .onnx_fold import fold, join_products
 from .onnx_layers import layers
 from .onnx_shapes import settle_inputs
-from .reference_run import SESSION_OPTIONS
+from .reference_session import SESSION_OPTIONS
 
 _REVISION = 1  # counts up whenever a change here or in `onnx_fold` can move a bit of a reference graph's weights
 MINIMUM_OPSET = 13
@@ -71,7 +71,7 @@ def inspect(
 
 
 def recipe(activations: tuple[str, ...], converter: str) -> str:
-    """The SHA-256 of what decides the bits of the reference run besides model, engine and ISA (see `reference_run`).
+    """The SHA-256 of what decides the bits of the reference run besides model, engine and ISA.
 
     The reference graph's weights are folded, and perhaps converted, before it runs: by what, is a part of it.
     """

@@ -3,11 +3,11 @@
 import time
 
 from quantfleet_domain.calibration.graph import CalibrationGraph
-from quantfleet_domain.calibration.partial import PartialAccumulator
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.work import CalibrateResult, CalibrateWork
+from quantfleet_worker.collecting.choice import collector
 from quantfleet_worker.execution.child import Report
-from quantfleet_worker.models.reference_run import ReferenceRun, engine_version
+from quantfleet_worker.models.reference_session import engine_version
 from quantfleet_worker.tasks.feeding import feeder, preprocessing_class
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
@@ -19,13 +19,12 @@ def calibrate(work: CalibrateWork, workspace: Workspace, here: Surroundings, rep
     _check_class(work, here)
     graph = CalibrationGraph.from_json(workspace.read(work.graph))
     feed = feeder(workspace, graph.inputs, work.preprocess)
-    run = ReferenceRun(workspace.bundle("reference", [work.reference]) / work.reference.name, graph)
-    counted = PartialAccumulator(work.numerics, graph.activations)
+    counted = collector(workspace.bundle("reference", [work.reference]) / work.reference.name, graph, work.numerics)
     for done, (index, sample, tensor) in enumerate(feed.tensors(workspace, work.data)):
         report(done / work.data.count, f"sample {done + 1} of {work.data.count}")
-        counted.observe(index, sample.name, dict(run.activations({feed.input.name: tensor})))
+        counted.observe(index, sample.name, {feed.input.name: tensor})
     partial = workspace.keep("partial.bin", counted.partial().encode())
-    return CalibrateResult(partial, work.data.count, time.monotonic() - started)
+    return CalibrateResult(partial, work.data.count, time.monotonic() - started, counted.name)
 
 
 def _check_class(work: CalibrateWork, here: Surroundings) -> None:

@@ -7,7 +7,7 @@ from quantfleet_domain.jobs.spec import InputShape, model_sha256
 from quantfleet_domain.jobs.work import InspectResult, InspectWork
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.models import onnx_model, paddle_model
-from quantfleet_worker.models.reference_run import engine_version
+from quantfleet_worker.models.reference_session import engine_version
 from quantfleet_worker.tasks.feeding import feeder, preprocessing_class
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace, entry_point

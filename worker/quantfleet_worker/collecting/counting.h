@@ -1,0 +1,132 @@
+/* Counts float32 values into a tap's table: the kernel of tap.c. Not to be mixed with where the values come from.
+ *
+ * Plain C and GCC's vector types, which every CPU of the compiler's has; on x86-64 the loader picks AVX2 where it is.
+ */
+#ifndef QUANTFLEET_COUNTING_H
+#define QUANTFLEET_COUNTING_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BINS (1u << 17)
+#define LANES 32u /* behind the bins: zeros are counted by position, so that runs of them do not wait for each other */
+#define MOST_AT_ONCE ((size_t)1 << 30)
+#define GATHERED 4096
+
+#if defined(__x86_64__) && defined(__GLIBC__)
+#define FOR_EACH_CPU __attribute__((target_clones("avx2", "default")))
+#else
+#define FOR_EACH_CPU
+#endif
+
+/* A tap's memory, which the caller owns; it also resets `elements`, `lowest` and `highest` before a run. */
+struct tap {
+    uint32_t *counts;  /* [BINS + LANES], since the last spill */
+    uint64_t *totals;  /* [BINS + LANES], what was spilled */
+    uint64_t pending;  /* elements since the last spill */
+    uint64_t elements; /* of this run */
+    int32_t lowest;    /* of this run, in the order of floats, see `ordered` */
+    int32_t highest;
+};
+
+typedef uint32_t words __attribute__((vector_size(32)));
+typedef int32_t integers __attribute__((vector_size(32)));
+typedef uint64_t pairs __attribute__((vector_size(32)));
+
+static const words LANE = {BINS, BINS + 1, BINS + 2, BINS + 3, BINS + 4, BINS + 5, BINS + 6, BINS + 7};
+
+/* Integers that sort as the floats of these bits do; NaNs and infinities lie outside of all finite ones. */
+#define ORDERED(bits, sign) ((bits) ^ ((sign) >> 1))
+
+static inline void count_pair(uint32_t *counts, uint64_t keys)
+{
+    counts[(uint32_t)keys]++;
+    counts[keys >> 32]++;
+}
+
+FOR_EACH_CPU static void count(struct tap *tap, const uint32_t *bits, size_t size)
+{
+    uint32_t *counts = tap->counts;
+    integers lowest = (integers){0} + tap->lowest, highest = (integers){0} + tap->highest;
+    size_t i = 0;
+    for (; i + LANES <= size; i += LANES) {
+        for (uint32_t lane = 0; lane < LANES; lane += 8) {
+            words value;
+            memcpy(&value, bits + i + lane, sizeof value);
+            words zero = (words)(value + value == 0); /* of either sign */
+            pairs keys = (pairs)(((value >> 15) & ~zero) | ((LANE + lane) & zero));
+            for (int pair = 0; pair < 4; pair++)
+                count_pair(counts, keys[pair]);
+            integers order = (integers)ORDERED(value, (words)((integers)value >> 31));
+            integers above = order > highest, below = order < lowest;
+            highest = (order & above) | (highest & ~above);
+            lowest = (order & below) | (lowest & ~below);
+        }
+    }
+    for (; i < size; i++) {
+        uint32_t value = bits[i];
+        counts[value << 1 ? value >> 15 : BINS]++;
+        int32_t order = (int32_t)ORDERED(value, -(value >> 31));
+        highest[0] = order > highest[0] ? order : highest[0];
+        lowest[0] = order < lowest[0] ? order : lowest[0];
+    }
+    for (int lane = 0; lane < 8; lane++) {
+        tap->highest = highest[lane] > tap->highest ? highest[lane] : tap->highest;
+        tap->lowest = lowest[lane] < tap->lowest ? lowest[lane] : tap->lowest;
+    }
+}
+
+static void spill(struct tap *tap)
+{
+    for (uint32_t bin = 0; bin < BINS + LANES; bin++) {
+        if (tap->counts[bin]) { /* so that pages without counts stay untouched */
+            tap->totals[bin] += tap->counts[bin];
+            tap->counts[bin] = 0;
+        }
+    }
+    tap->pending = 0;
+}
+
+/* Counts `size` float32 values; no count of 32 bits ever overflows. */
+static void observe(struct tap *tap, const uint32_t *bits, size_t size)
+{
+    for (size_t i = 0; i < size; i += MOST_AT_ONCE) {
+        size_t part = size - i < MOST_AT_ONCE ? size - i : MOST_AT_ONCE;
+        if (tap->pending + part > UINT32_MAX)
+            spill(tap);
+        count(tap, bits + i, part);
+        tap->pending += part;
+        tap->elements += part;
+    }
+}
+
+/* Counts the first `real` of every `block` values, `rows` times. */
+static void observe_lanes(struct tap *tap, const uint32_t *bits, size_t rows, size_t block, size_t real)
+{
+    uint32_t gathered[GATHERED];
+    size_t filled = 0;
+    for (size_t row = 0; row < rows; row++) {
+        if (filled + real > GATHERED) {
+            observe(tap, gathered, filled);
+            filled = 0;
+        }
+        memcpy(gathered + filled, bits + row * block, real * sizeof *bits);
+        filled += real;
+    }
+    observe(tap, gathered, filled);
+}
+
+/* Counts the real channels of a blocked tensor with `padded` channels and `spatial` positions. */
+static void observe_blocked(struct tap *tap, const uint32_t *bits, size_t batch, size_t padded, size_t spatial,
+                            size_t channels, size_t block)
+{
+    size_t whole = channels / block * block, image = padded * spatial;
+    for (size_t n = 0; n < batch; n++, bits += image) {
+        observe(tap, bits, whole * spatial);
+        observe_lanes(tap, bits + whole * spatial, spatial, block, channels - whole);
+    }
+}
+
+#endif

@@ -1,0 +1,99 @@
+"""Counts inside the engine: every observed tensor gets a tap node right behind its producer. Not the tap itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper
+
+from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass
+from quantfleet_domain.calibration.partial import Partial
+from quantfleet_domain.calibration.statistic import TensorStatistic, is_finite_bin, sample_not_finite, samples_overlap
+from quantfleet_domain.errors import QuantfleetError
+from quantfleet_worker.collecting.collector import Collector
+from quantfleet_worker.collecting.tap_library import DOMAIN, NAME, TapLibrary, Taps, TapUnavailableError, tap_node
+from quantfleet_worker.models import reference_session
+from quantfleet_worker.models.blocked_graph import DONE, BlockedGraph, Place, blocked_graph
+
+
+class NativeCollector(Collector):
+    """The graph with taps in it. The arguments are as `choice.collector`'s.
+
+    Raises QuantfleetError(ENGINE_FAILED), TapUnavailableError where the engine does not load the graph with taps.
+    """
+
+    def __init__(self, library: TapLibrary, reference: Path, graph: CalibrationGraph, numerics: NumericsClass) -> None:
+        self.name = NAME
+        self._numerics = numerics
+        blocked = blocked_graph(reference, graph.activations)
+        # Names that the optimiser found to be one tensor are counted once.
+        places = sorted(set(blocked.places.values()), key=lambda place: (place.value, place.channels))
+        self._slots = {name: places.index(blocked.places[name]) for name in graph.activations}
+        self._taps = Taps(len(places))
+        with library.opened(self._taps) as handle:
+            _tap(blocked, places, handle)
+            try:
+                self._session = reference_session.session(blocked.model, library.options())
+            except QuantfleetError as error:
+                raise TapUnavailableError(error.what) from error
+        self._samples: list[int] = []
+        self._seen: set[int] = set()
+        self._observed: list[NDArray[np.bool_]] = []
+        self._extremes: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+
+    def observe(self, sample_index: int, sample_name: str, feeds: Mapping[str, NDArray[np.float32]]) -> None:
+        """See Collector."""
+        if sample_index in self._seen:
+            raise samples_overlap(sample_index, 1)
+        self._taps.begin()
+        reference_session.run(self._session, [DONE], feeds)
+        observed = self._taps.observed()
+        spoilt = observed & ~self._taps.finite()
+        if spoilt.any():
+            raise self._not_finite(spoilt, sample_name)
+        self._seen.add(sample_index)
+        self._samples.append(sample_index)
+        self._observed.append(observed)
+        self._extremes.append(self._taps.extremes())
+
+    def partial(self) -> Partial:
+        """See Collector."""
+        order = np.argsort(self._samples)
+        samples = np.array(self._samples, np.int64)[order]
+        shape = (len(samples), len(self._taps.state))
+        observed = np.array(self._observed, np.bool_).reshape(shape)[order]
+        minimum = np.array([low for low, _ in self._extremes], np.float32).reshape(shape)[order]
+        maximum = np.array([high for _, high in self._extremes], np.float32).reshape(shape)[order]
+        statistics = {}
+        for name, slot in self._slots.items():
+            counts, rows = self._taps.counts(slot), observed[:, slot]
+            bins = np.flatnonzero(counts)
+            statistics[name] = TensorStatistic(
+                bins, counts[bins], samples[rows], minimum[rows, slot], maximum[rows, slot]
+            )
+        return Partial(self._numerics, frozenset(self._samples), statistics)
+
+    def _not_finite(self, spoilt: NDArray[np.bool_], sample_name: str) -> QuantfleetError:
+        name = next(name for name, slot in self._slots.items() if spoilt[slot])
+        counts = self._taps.counts(self._slots[name])
+        bins = np.flatnonzero(counts)
+        return sample_not_finite(name, int(counts[bins][~is_finite_bin(bins)].sum()), sample_name)
+
+
+def _tap(blocked: BlockedGraph, places: list[Place], handle: int) -> None:
+    """Put a tap behind whatever computes each place; the values that nothing computes are tapped first."""
+    taps: dict[str, list[NodeProto]] = {}
+    for slot, place in enumerate(places):
+        block = blocked.block if place.channels else 1
+        taps.setdefault(place.value, []).append(tap_node(place.value, handle, slot, place.channels, block))
+    model: ModelProto = blocked.model
+    nodes: list[NodeProto] = []
+    for node in model.graph.node:
+        nodes.append(NodeProto.FromString(node.SerializeToString()))
+        for value in node.output:
+            nodes += taps.pop(value, [])
+    nodes = [tap for given in taps.values() for tap in given] + nodes
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.opset_import.append(helper.make_opsetid(DOMAIN, 1))

@@ -1,0 +1,215 @@
+"""The compiled tap (`tap.c`): whether it is there and counts right with this ONNX Runtime. Not the collecting."""
+
+import ctypes
+import functools
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from quantfleet_domain.calibration.statistic import BINS, bin_of
+from quantfleet_domain.errors import QuantfleetError
+from quantfleet_worker import onnxruntime_library
+from quantfleet_worker.models import reference_session
+
+NAME = "native-tap"
+DOMAIN = "quantfleet"
+_FOLDER = Path(__file__).parent
+LIBRARY = _FOLDER / "_tap.so"
+
+# These mirror `struct tap` and the constants in counting.h.
+_LANES = 32
+_TAP = np.dtype(
+    {
+        "names": ["counts", "totals", "pending", "elements", "lowest", "highest"],
+        "formats": [np.uintp, np.uintp, np.uint64, np.uint64, np.int32, np.int32],
+    },
+    align=True,
+)
+_INT32 = np.iinfo(np.int32)
+_MAGNITUDE = 0x7FFFFFFF
+_LARGEST_FINITE = 0x7F7FFFFF  # the bits of the largest float32
+_TEST_SECONDS = 30.0
+
+
+class TapUnavailableError(Exception):
+    """The tap cannot be used here; its text is the reason."""
+
+
+class Taps:
+    """The tables and extremes of some tensors, in memory that the tap nodes write to as long as their session lives."""
+
+    def __init__(self, count: int) -> None:
+        # Fresh zeros take no memory until they are written to.
+        self._counts = np.zeros((count, BINS + _LANES), np.uint32)
+        self._totals = np.zeros((count, BINS + _LANES), np.uint64)
+        self.state = np.zeros(count, _TAP)
+        self.state["counts"] = self._counts.ctypes.data + self._counts.strides[0] * np.arange(count)
+        self.state["totals"] = self._totals.ctypes.data + self._totals.strides[0] * np.arange(count)
+
+    def begin(self) -> None:
+        """Forget the extremes and the sizes of the run before."""
+        self.state["elements"] = 0
+        self.state["lowest"] = _INT32.max
+        self.state["highest"] = _INT32.min
+
+    def observed(self) -> NDArray[np.bool_]:
+        """Which tensors had elements in this run."""
+        return np.asarray(self.state["elements"] > 0)
+
+    def finite(self) -> NDArray[np.bool_]:
+        """Which tensors had finite values only in this run; a NaN lies outside the finite values too."""
+        return np.asarray((self.state["lowest"] >= ~_LARGEST_FINITE) & (self.state["highest"] <= _LARGEST_FINITE))
+
+    def extremes(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The smallest and largest values in this run, where finite and any; −0 as +0."""
+        return _float(self.state["lowest"]), _float(self.state["highest"])
+
+    def counts(self, slot: int) -> NDArray[np.int64]:
+        """The counts of one tensor in all runs, int64 (BINS,)."""
+        found: NDArray[np.int64] = self._totals[slot].astype(np.int64) + self._counts[slot]
+        found[0] += found[BINS:].sum()
+        return found[:BINS]
+
+
+def _float(ordered: NDArray[np.int32]) -> NDArray[np.float32]:
+    bits = np.where(ordered < 0, ordered ^ _MAGNITUDE, ordered)
+    # Adding zero turns −0 into +0.
+    return np.asarray(bits.astype(np.int32).view(np.float32) + np.float32(0))
+
+
+class TapLibrary:
+    """The loaded library. Raises TapUnavailableError."""
+
+    def __init__(self) -> None:
+        if not LIBRARY.exists():
+            raise TapUnavailableError("it was not compiled when quantfleet was installed")
+        try:
+            self._library = ctypes.CDLL(str(LIBRARY))
+        except OSError as error:
+            raise TapUnavailableError(f"it cannot be loaded: {error}") from error
+        self._library.quantfleet_tap_open.argtypes = [ctypes.c_void_p, ctypes.c_int64]
+        self._library.quantfleet_tap_open.restype = ctypes.c_int64
+        self._library.quantfleet_tap_close.argtypes = [ctypes.c_int64]
+        self._library.quantfleet_tap_close.restype = None
+        self._library.quantfleet_tap_source.restype = ctypes.c_char_p
+        sources = b"".join(path.read_bytes() for path in sorted(_FOLDER.glob("*.[ch]")))
+        if self._library.quantfleet_tap_source().decode() != sha256(sources).hexdigest():
+            raise TapUnavailableError("it was compiled from other sources; install quantfleet again")
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def opened(self, taps: Taps) -> Iterator[int]:
+        """A handle of `taps`, with which sessions are made."""
+        with self._lock:
+            handle = int(self._library.quantfleet_tap_open(taps.state.ctypes.data, len(taps.state)))
+        if handle < 0:
+            raise TapUnavailableError("too many collectors are being made at once")
+        try:
+            yield handle
+        finally:
+            with self._lock:
+                self._library.quantfleet_tap_close(handle)
+
+    def options(self) -> Any:
+        """The session options of a graph with taps in it."""
+        ort = onnxruntime_library.load()
+        found = reference_session.options(optimize=False)
+        # Each tap runs right behind its producer, while the tensor is in the cache.
+        found.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        try:
+            found.register_custom_ops_library(str(LIBRARY))
+        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+            raise TapUnavailableError(f"onnxruntime refuses it: {error}") from error
+        return found
+
+
+def tap_node(value: str, handle: int, slot: int, channels: int, block: int) -> NodeProto:
+    """A node that counts `value` in the taps of a handle; `channels` and `block` as in tap.c."""
+    return helper.make_node(
+        "Tap",
+        [value],
+        [],
+        name=f"quantfleet.tap.{slot}",
+        domain=DOMAIN,
+        collector=handle,
+        slot=slot,
+        channels=channels,
+        block=block,
+    )
+
+
+@functools.cache
+def load() -> TapLibrary:
+    """The library, after it has counted some tensors right. Raises TapUnavailableError.
+
+    It is tried in a forked process, because what is wrong between two binaries ends in a crash.
+    """
+    library = TapLibrary()
+    reference_session.engine_version()  # imported before, so that the fork need not do it
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(0 if _counts_right(library) else 1)
+        except BaseException:  # whatever it is: this process must not return into the caller's code
+            os._exit(2)
+    until = time.monotonic() + _TEST_SECONDS
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        if time.monotonic() > until:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            raise TapUnavailableError("its self-test hung")
+        time.sleep(0.001)
+    if status:
+        code = os.waitstatus_to_exitcode(status)
+        raise TapUnavailableError(
+            f"its self-test failed ({code}) with onnxruntime {reference_session.engine_version()}"
+        )
+    return library
+
+
+def _counts_right(library: TapLibrary) -> bool:
+    """Whether two tensors, one of them blocked and padded, are counted as numpy counts them."""
+    generator = np.random.default_rng(0)
+    flat = generator.normal(size=1001).astype(np.float32)
+    flat[generator.random(1001) < 0.3] = 0
+    flat[:6] = [-0.0, 1e-45, -1e-45, 3e38, -3e38, 6]
+    blocked = generator.normal(size=(2, 16, 5, 7)).astype(np.float32)
+    feeds = {"flat": flat, "blocked": blocked}
+    taps = Taps(2)
+    with library.opened(taps) as handle:
+        nodes = [tap_node("flat", handle, 0, 0, 1), tap_node("blocked", handle, 1, 11, 8)]
+        graph = helper.make_graph(
+            nodes,
+            "self-test",
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape) for name, values in feeds.items()],
+            [helper.make_tensor_value_info("done", TensorProto.FLOAT, [1])],
+            [numpy_helper.from_array(np.zeros(1, np.float32), "done")],
+        )
+        imports = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
+        model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+        try:
+            session = reference_session.session(model, library.options())
+            taps.begin()
+            reference_session.run(session, ["done"], feeds)
+        except (QuantfleetError, TapUnavailableError):
+            return False
+    lanes = blocked.reshape(2, 2, 5, 7, 8)
+    real = np.concatenate((lanes[:, 0].ravel(), lanes[:, 1, :, :, :3].ravel()))
+    lowest, highest = taps.extremes()
+    return all(
+        np.array_equal(taps.counts(slot), np.bincount(bin_of(values), minlength=BINS))
+        and (lowest[slot], highest[slot]) == (values.min(), values.max())
+        for slot, values in enumerate((flat, real))
+    )

@@ -1,0 +1,143 @@
+"""The reference graph as ONNX Runtime optimises it for this CPU, and where the observed tensors are in it.
+
+ONNX Runtime computes convolutions on channel-blocked tensors, (N, C/block, …, block) in the memory of an (N, C, …)
+tensor whose last block is padded. A tensor that is an output is turned back at some cost; here the optimised graph is
+saved and the turning back is cut out again, so that the blocked tensors themselves can be observed. What is an output
+while it optimises decides what it fuses, and so the bits: always all observed tensors. Not for counting them.
+"""
+
+import functools
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from quantfleet_worker.models import reference_session
+
+DONE = "quantfleet.done"
+"""The only output of a blocked graph, a constant: what is asked for where nothing else is."""
+_BLOCKED_DOMAIN = "com.microsoft.nchwc"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor's values are: `value` of the optimised graph, which has this many real `channels` if blocked.
+
+    0 channels: the value is the tensor as it is.
+    """
+
+    value: str
+    channels: int
+
+
+@dataclass(frozen=True, eq=False)
+class BlockedGraph:
+    """The optimised graph without its outputs (but `DONE`) and what only they needed; a model of the caller's own.
+
+    `places` has every observed tensor; `block` is the number of channels in a block on this CPU.
+    """
+
+    model: ModelProto
+    places: Mapping[str, Place]
+    block: int
+
+
+def blocked_graph(reference: Path, tensors: Sequence[str]) -> BlockedGraph:
+    """The optimised graph of the reference graph in `reference`, which observes `tensors`: all that the recipe names.
+
+    Raises QuantfleetError(ENGINE_FAILED).
+    """
+    model = onnx.load(reference)
+    computed = {name for node in model.graph.node for name in node.output}
+    model = _optimised(_exposing(model, [name for name in tensors if name in computed]))
+    producers = {name: node for node in model.graph.node for name in node.output}
+    places = {name: _place(name, producers.get(name)) for name in tensors}
+    _keep_what_computes(model.graph, {place.value for place in places.values()})
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), DONE))
+    model.graph.output.append(helper.make_tensor_value_info(DONE, TensorProto.FLOAT, [1]))
+    return BlockedGraph(model, places, _block())
+
+
+def unblocked(values: NDArray[np.float32], channels: int, block: int) -> NDArray[np.float32]:
+    """A blocked tensor, float32 (N, padded channels, …), as the (N, channels, …) that it stands for."""
+    batch, padded, *spatial = values.shape
+    blocks = values.reshape(batch, padded // block, *spatial, block)
+    return np.moveaxis(blocks, -1, 2).reshape(batch, padded, *spatial)[:, :channels]
+
+
+def _exposing(model: ModelProto, tensors: list[str]) -> ModelProto:
+    """The model with `tensors` as its outputs, and its own outputs after them."""
+    known = {item.name: item for item in (*model.graph.value_info, *model.graph.output)}
+    outputs = [known[name] for name in tensors] + [item for item in model.graph.output if item.name not in tensors]
+    copies = [onnx.ValueInfoProto.FromString(item.SerializeToString()) for item in outputs]
+    del model.graph.output[:]
+    model.graph.output.extend(copies)
+    return model
+
+
+def _optimised(model: ModelProto) -> ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimised.onnx"
+        options = reference_session.options(optimize=True)
+        options.optimized_model_filepath = str(path)
+        reference_session.session(model, options)
+        return onnx.load(path)
+
+
+def _place(tensor: str, producer: NodeProto | None) -> Place:
+    if producer is None or (producer.domain, producer.op_type) != (_BLOCKED_DOMAIN, "ReorderOutput"):
+        return Place(tensor, 0)
+    channels = next(int(item.i) for item in producer.attribute if item.name == "channels")
+    return Place(producer.input[0], channels)
+
+
+def _keep_what_computes(graph: GraphProto, values: set[str]) -> None:
+    """Take out the outputs, and the nodes and weights that none of the values needs."""
+    needed = set(values)
+    kept: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(_read_by(node))
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
+    del graph.node[:]
+    graph.node.extend(copies)
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in needed:
+            del graph.initializer[index]
+    del graph.value_info[:]
+    del graph.output[:]
+
+
+def _read_by(node: NodeProto) -> Iterator[str]:
+    """The names that a node reads, in its subgraphs too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _read_by(inner)
+            yield from (item.name for item in graph.output)
+
+
+@functools.cache
+def _block() -> int:
+    """The number of channels in a block on this CPU: to how many a convolution with one is padded; 1 without blocks."""
+    weight = numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "weight")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "weight"], ["map"])],
+        "probe",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 1, 1])],
+        [helper.make_tensor_value_info("map", TensorProto.FLOAT, [1, 1, 1, 1])],
+        [weight],
+    )
+    model = _optimised(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
+    return _padded_channels(model.graph.initializer)
+
+
+def _padded_channels(weights: Iterable[TensorProto]) -> int:
+    return max((int(item.dims[0]) for item in weights if len(item.dims) == 4), default=1)
