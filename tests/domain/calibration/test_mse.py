@@ -29,12 +29,12 @@ def tensors():
 
 
 @pytest.mark.parametrize("name", tensors())
-def test_no_threshold_of_a_fine_sweep_is_much_better(observe, name):
+def test_no_threshold_of_a_fine_sweep_is_better_by_a_thousandth(observe, name):
     statistic = observe(tensors()[name])
     density = Density.of(statistic)
     found = clipping_error(density, mse_threshold(statistic))
-    sweep = [clipping_error(density, statistic.absmax * 0.99**step) for step in range(1200)]
-    assert found <= 1.01 * min(sweep)
+    sweep = [clipping_error(density, statistic.absmax * 0.995**step) for step in range(1000)]
+    assert found <= 1.001 * min(sweep)
 
 
 @given(arrays(np.float32, st.integers(1, 60), elements=values))
