@@ -28,7 +28,7 @@ _HARMLESS = 2.0**-30
 
 
 def is_harmed(density: Density, threshold: float) -> bool:
-    """Whether a threshold costs a tensor more than it can gain: by `HARM`, in form `error.JUDGED_IN`."""
+    """Whether a threshold's squared error (in form `error.JUDGED_IN`) is over `HARM` times absmax's, and no trifle."""
     return clipping_error(density, threshold) > max(
         HARM * clipping_error(density, max(density.maximum, -density.minimum)), _HARMLESS * density.power
     )
