@@ -7,6 +7,7 @@ The program carries `quantize_linear` and `dequantize_linear` operators, symmetr
 import contextlib
 import importlib
 import io
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from quantfleet_domain.calibration.correction import FormCorrections
 from quantfleet_domain.calibration.forms import ActivationForm, activation_parameters, weight_scales
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
@@ -28,6 +30,7 @@ from quantfleet_worker.models.paddle_program import (
     load_paddle,
     old_programs,
 )
+from quantfleet_worker.quantizers.paddle_bias import add_to_biases
 
 LEVELS = 127
 """The largest code of a symmetric int8."""
@@ -57,21 +60,29 @@ class QuantizedProgram:
     float_nodes: tuple[str, ...]
 
 
-def quantize(model: Path, table: ScaleTable, form: str, out: Path) -> QuantizedProgram:
+def quantize(
+    model: Path, table: ScaleTable, form: str, out: Path, corrections: FormCorrections | None = None
+) -> QuantizedProgram:
     """Write the INT8 form of the Paddle model in directory `model` to directory `out`, under the same file stem.
 
     The table's rows are found by their native names, as `paddle_model.inspect` gave them. A PIR program becomes an
     old-format one. Convolutions are quantized; matrix products only in a model without convolutions, because INT8
-    logits cost more accuracy than they save time. The same model, table and form give the same bytes.
+    logits cost more accuracy than they save time. `corrections` are added to the biases of their layers, and the layers
+    that they exclude stay in float; a layer whose weight is not one operator's alone is left uncorrected. The same
+    model, table, form and corrections give the same bytes.
 
     Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE, MODEL_UNSUPPORTED (a program that cannot be quantized),
-    SCALES_INVALID for an unknown form, or where the table and the model have nothing in common or differ in channels.
+    SCALES_INVALID for an unknown form, or where the table and the model have nothing in common or differ in channels,
+    or where every layer is excluded.
     """
     if form not in FORMS:
         raise QuantfleetError(ErrorCode.SCALES_INVALID, f"unknown form {form!r}", f"forms here: {', '.join(FORMS)}")
     files = find_files(model)
     program = normalize(load_program(files))
     thresholds, weights = _passed_on(program, _thresholds(table)), _weight_peaks(table)
+    corrections = corrections or FormCorrections(form, (), ())
+    native = {row.tensor: row.native_name for row in table.weights}
+    excluded = {native.get(layer.weight): layer.sqnr_db for layer in corrections.excluded}
     present = {operator.type for operator in program.operators}
     kinds = CONVOLUTIONS if present & set(CONVOLUTIONS) else PRODUCTS
     int8_nodes, float_nodes = [], []
@@ -79,24 +90,49 @@ def quantize(model: Path, table: ScaleTable, form: str, out: Path) -> QuantizedP
         if operator.type not in (*CONVOLUTIONS, *PRODUCTS):
             continue
         (activation, weight), name = _operands(operator), operator.output_arg_names[0]
-        scaled = activation in thresholds and weight in weights
-        if operator.type in kinds and scaled:
+        reason = None
+        if operator.type not in kinds:
+            reason = HEAD
+        elif activation not in thresholds or weight not in weights:
+            reason = UNSCALED
+        elif weight in excluded:
+            reason = f"excluded: its own SQNR of {excluded[weight]} dB is below the limit"
+        if reason is None:
             _check_weight(program, operator, weight, weights[weight])
             int8_nodes.append(name)
             continue
         operator._set_attr("op_namescope", "skip_quant")
         if program.is_parameter(weight):
-            float_nodes.append(f"{name}: {HEAD if operator.type not in kinds else UNSCALED}")
+            float_nodes.append(f"{name}: {reason}")
+    if not int8_nodes and excluded:
+        raise QuantfleetError(
+            ErrorCode.SCALES_INVALID,
+            f"every layer of the Paddle model in {model} is excluded from INT8, each for its own SQNR",
+            "exclude less, or use the model in float",
+        )
     if not int8_nodes:
         raise QuantfleetError(
             ErrorCode.SCALES_INVALID,
             f"the scale table has the input and weight of no {' or '.join(kinds)} of the Paddle model in {model}",
             "calibrate this model itself",
         )
+    add_to_biases(program, _deltas(corrections, table))
     quantized = _insert(program, kinds, _activation_ranges(program, thresholds, form), weights)
     out.mkdir(parents=True, exist_ok=True)
     quantized.save(out, files.stem)
     return QuantizedProgram(out, form, tuple(int8_nodes), tuple(float_nodes))
+
+
+def _deltas(corrections: FormCorrections, table: ScaleTable) -> dict[str, Array]:
+    """The corrections by the native names of the weights, where a weight is one layer's alone."""
+    layers = Counter(layer.weight for layer in (*corrections.layers, *corrections.excluded))
+    rows = Counter(row.native_name for row in table.weights)
+    native = {row.tensor: row.native_name for row in table.weights if rows[row.native_name] == layers[row.tensor] == 1}
+    return {
+        name: np.array(layer.delta, np.float32)
+        for layer in corrections.layers
+        if (name := native.get(layer.weight)) is not None
+    }
 
 
 def _insert(
