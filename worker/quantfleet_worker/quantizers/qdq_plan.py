@@ -72,8 +72,11 @@ class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishe
             super().quantize_activation_tensor(tensor_name)
 
 
-def plan(graph: GraphProto) -> QdqPlan:
-    """The plan for a reference graph, whose nodes all have names."""
+def plan(graph: GraphProto, excluded: frozenset[str] = frozenset()) -> QdqPlan:
+    """The plan for a reference graph, whose nodes all have names.
+
+    Weighted nodes whose output is in `excluded` stay in float.
+    """
     weights = {item.name for item in graph.initializer if item.data_type == TensorProto.FLOAT}
     weighted = [node for node in graph.node if _is_weighted(node, weights)]
     body = _ancestors(graph, (node.input[0] for node in weighted))
@@ -86,25 +89,42 @@ def plan(graph: GraphProto) -> QdqPlan:
     nodes = [
         node.name
         for node in graph.node
-        if _is_weighted(node, weights)
+        if (_is_weighted(node, weights) and node.output[0] not in excluded)
         or (node.op_type in _BETWEEN and (_reaches(node.output, body) or node.name in fused))
     ]
     products = {node.output[0] for node in last if node.op_type in ("Gemm", "MatMul")}
     return QdqPlan(tuple(nodes), tuple(node.name for node in weighted), frozenset(products))
 
 
+@dataclass(frozen=True, eq=False)
+class QuantizedTensors:
+    """What is quantized under a plan: the weights per channel, and the activations, each with the one whose scale it
+    has. Mostly its own; what only moves values, a MaxPool say, has the scale of its input."""
+
+    owners: Mapping[str, str]
+    weights: tuple[WeightSlot, ...]
+
+
 def quantized_tensors(model: ModelProto) -> tuple[tuple[str, ...], tuple[WeightSlot, ...]]:
-    """The activations that need a scale of their own, in graph order, and the weights quantized per channel.
+    """The activations that need a scale of their own, in graph order, and the weights quantized per channel."""
+    found = quantized_under(model, plan(model.graph))
+    scales = set(found.owners.values())
+    return tuple(name for name in tensor_names(model.graph) if name in scales), found.weights
+
+
+def quantized_under(model: ModelProto, chosen: QdqPlan) -> QuantizedTensors:
+    """What is quantized under a plan.
 
     Found by quantizing a copy with made-up ranges, so that the answer is what the quantizer will really ask for.
     """
-    names = tensor_names(model.graph)
     trial = ModelProto()
     trial.CopyFrom(model)
-    quantizer = TableQuantizer(trial, plan(trial.graph), {})
-    result = quantizer.quantize_model()
-    scales = {node.input[1] for node in result.graph.node if node.op_type == "QuantizeLinear"}
-    activations = tuple(name for name in names if f"{name}_scale" in scales)
+    result = TableQuantizer(trial, chosen, {}).quantize_model()
+    owners = {
+        node.input[0].removesuffix("_QuantizeLinearInput"): node.input[1].removesuffix("_scale")
+        for node in result.graph.node
+        if node.op_type == "QuantizeLinear"
+    }
     axes = {
         node.input[0].removesuffix("_quantized"): attribute.i
         for node in result.graph.node
@@ -113,12 +133,12 @@ def quantized_tensors(model: ModelProto) -> tuple[tuple[str, ...], tuple[WeightS
         if attribute.name == "axis"
     }
     weighted_inputs = {node.input[1] for node in model.graph.node if node.op_type in WEIGHTED}
-    slots = tuple(
+    weights = tuple(
         WeightSlot(item.name, axes[item.name], numpy_helper.to_array(item))
         for item in model.graph.initializer
         if item.name in axes and item.name in weighted_inputs
     )
-    return activations, slots
+    return QuantizedTensors(owners, weights)
 
 
 def tensor_names(graph: GraphProto) -> tuple[str, ...]:

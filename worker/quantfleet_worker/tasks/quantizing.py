@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from quantfleet_domain.calibration.correction import Corrections
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.jobs.spec import FileRef
 from quantfleet_domain.jobs.work import ModelForm, QuantizeResult, QuantizeWork
@@ -14,25 +15,28 @@ from quantfleet_worker.tasks.workspace import Workspace
 def quantize(work: QuantizeWork, workspace: Workspace, here: Surroundings, report: Report) -> QuantizeResult:  # noqa: ARG001 - one signature for all tasks
     """Raises SCALES_INVALID, MODEL_UNREADABLE, MODEL_UNSUPPORTED."""
     table = ScaleTable.from_json(workspace.read(work.scales))
+    corrections = Corrections.from_json(workspace.read(work.corrections)) if work.corrections else None
     if work.runtime == "paddle":
-        return _paddle(work, table, workspace, report)
+        return _paddle(work, table, corrections, workspace, report)
     reference = workspace.bundle("reference", [work.reference]) / work.reference.name
     forms = []
     for index, form in enumerate(onnx_qdq.FORMS):
         report(index / len(onnx_qdq.FORMS), f"writing {form}")
         out = workspace.scratch(f"{form}.onnx")
-        onnx_qdq.quantize(reference, table, form, out)
+        onnx_qdq.quantize(reference, table, form, out, corrections.of(form) if corrections else None)
         forms.append(ModelForm(form, (workspace.keep("model.onnx", out.read_bytes()), *_configuration(work))))
     return QuantizeResult(work.runtime, tuple(forms), ())
 
 
-def _paddle(work: QuantizeWork, table: ScaleTable, workspace: Workspace, report: Report) -> QuantizeResult:
+def _paddle(
+    work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
+) -> QuantizeResult:
     model = workspace.bundle("model", work.files)
     forms = []
     for index, form in enumerate(paddle_onednn.FORMS):
         report(index / len(paddle_onednn.FORMS), f"writing {form}")
         out = workspace.scratch(form)
-        paddle_onednn.quantize(model, table, form, out)
+        paddle_onednn.quantize(model, table, form, out, corrections.of(form) if corrections else None)
         forms.append(ModelForm(form, (*_kept(out, workspace), *_configuration(work))))
     return QuantizeResult(work.runtime, tuple(forms), ())
 
