@@ -12,7 +12,8 @@
 
 #define BINS (1u << 17)
 #define LANES 32u /* behind the bins: zeros are counted by position, so that runs of them do not wait for each other */
-#define MOST_AT_ONCE ((size_t)1 << 30)
+#define ROW 256u  /* bins of one exponent and sign */
+#define MOST_WAITING ((uint64_t)1 << 30)
 #define GATHERED 4096
 
 #if defined(__x86_64__) && defined(__GLIBC__)
@@ -21,13 +22,14 @@
 #define FOR_EACH_CPU
 #endif
 
-/* A tap's memory, which the caller owns; it also resets `elements`, `lowest` and `highest` before a run. */
+/* A tap's memory, which the caller owns; it also resets `lowest` to INT32_MAX and `highest` to INT32_MIN before a run. */
 struct tap {
-    uint32_t *counts;  /* [BINS + LANES], since the last spill */
-    uint64_t *totals;  /* [BINS + LANES], what was spilled */
-    uint64_t pending;  /* elements since the last spill */
-    uint64_t elements; /* of this run */
-    int32_t lowest;    /* of this run, in the order of floats, see `ordered` */
+    uint32_t *hot;     /* [BINS + LANES], of the tensor being counted; all taps of a session share it: it stays cached */
+    uint32_t *counts;  /* [BINS], since the last spill */
+    uint64_t *totals;  /* [BINS], what was spilled */
+    uint64_t waiting;  /* elements in `hot` */
+    uint64_t pending;  /* elements in `counts` */
+    int32_t lowest;    /* of this run, in the order of floats, see ORDERED */
     int32_t highest;
 };
 
@@ -48,7 +50,7 @@ static inline void count_pair(uint32_t *counts, uint64_t keys)
 
 FOR_EACH_CPU static void count(struct tap *tap, const uint32_t *bits, size_t size)
 {
-    uint32_t *counts = tap->counts;
+    uint32_t *counts = tap->hot;
     integers lowest = (integers){0} + tap->lowest, highest = (integers){0} + tap->highest;
     size_t i = 0;
     for (; i + LANES <= size; i += LANES) {
@@ -78,9 +80,24 @@ FOR_EACH_CPU static void count(struct tap *tap, const uint32_t *bits, size_t siz
     }
 }
 
+/* Moves one row from the hot table to the tap's; returns how many elements. */
+FOR_EACH_CPU static uint32_t move_row(struct tap *tap, uint32_t first)
+{
+    uint32_t *hot = tap->hot + first, *counts = tap->counts + first, moved = 0;
+    for (uint32_t bin = 0; bin < ROW; bin++)
+        moved += hot[bin];
+    if (!moved)
+        return 0;
+    for (uint32_t bin = 0; bin < ROW; bin++) {
+        counts[bin] += hot[bin];
+        hot[bin] = 0;
+    }
+    return moved;
+}
+
 static void spill(struct tap *tap)
 {
-    for (uint32_t bin = 0; bin < BINS + LANES; bin++) {
+    for (uint32_t bin = 0; bin < BINS; bin++) {
         if (tap->counts[bin]) { /* so that pages without counts stay untouched */
             tap->totals[bin] += tap->counts[bin];
             tap->counts[bin] = 0;
@@ -89,16 +106,41 @@ static void spill(struct tap *tap)
     tap->pending = 0;
 }
 
-/* Counts `size` float32 values; no count of 32 bits ever overflows. */
+/* Moves the hot table to the tap's: from the largest exponents down, until all that waits is moved. */
+static void settle(struct tap *tap)
+{
+    uint64_t size = tap->waiting;
+    if (tap->pending + size > UINT32_MAX)
+        spill(tap);
+    tap->pending += size;
+    tap->waiting = 0;
+    for (uint32_t lane = BINS; lane < BINS + LANES; lane++) {
+        tap->counts[0] += tap->hot[lane];
+        size -= tap->hot[lane];
+        tap->hot[lane] = 0;
+    }
+    int32_t positive = tap->highest < 0 ? -1 : tap->highest >> 23;
+    int32_t negative = tap->lowest < 0 ? ~tap->lowest >> 23 : -1;
+    while (size) {
+        int32_t exponent = positive > negative ? positive : negative;
+        if (positive == exponent)
+            size -= move_row(tap, (uint32_t)positive-- * ROW);
+        if (negative == exponent)
+            size -= move_row(tap, BINS / 2 + (uint32_t)negative-- * ROW);
+    }
+}
+
+/* Counts `size` float32 values. No count of 32 bits overflows: the hot table is settled in time. */
 static void observe(struct tap *tap, const uint32_t *bits, size_t size)
 {
-    for (size_t i = 0; i < size; i += MOST_AT_ONCE) {
-        size_t part = size - i < MOST_AT_ONCE ? size - i : MOST_AT_ONCE;
-        if (tap->pending + part > UINT32_MAX)
-            spill(tap);
-        count(tap, bits + i, part);
-        tap->pending += part;
-        tap->elements += part;
+    while (size) {
+        if (tap->waiting == MOST_WAITING)
+            settle(tap);
+        size_t part = size < MOST_WAITING - tap->waiting ? size : MOST_WAITING - tap->waiting;
+        count(tap, bits, part);
+        tap->waiting += part;
+        bits += part;
+        size -= part;
     }
 }
 
@@ -107,13 +149,13 @@ static void observe_lanes(struct tap *tap, const uint32_t *bits, size_t rows, si
 {
     uint32_t gathered[GATHERED];
     size_t filled = 0;
-    for (size_t row = 0; row < rows; row++) {
+    for (size_t row = 0; row < rows; row++, bits += block) {
+        for (size_t lane = 0; lane < real; lane++)
+            gathered[filled++] = bits[lane];
         if (filled + real > GATHERED) {
             observe(tap, gathered, filled);
             filled = 0;
         }
-        memcpy(gathered + filled, bits + row * block, real * sizeof *bits);
-        filled += real;
     }
     observe(tap, gathered, filled);
 }
@@ -122,10 +164,11 @@ static void observe_lanes(struct tap *tap, const uint32_t *bits, size_t rows, si
 static void observe_blocked(struct tap *tap, const uint32_t *bits, size_t batch, size_t padded, size_t spatial,
                             size_t channels, size_t block)
 {
-    size_t whole = channels / block * block, image = padded * spatial;
-    for (size_t n = 0; n < batch; n++, bits += image) {
+    size_t whole = channels / block * block;
+    for (size_t n = 0; n < batch; n++, bits += padded * spatial) {
         observe(tap, bits, whole * spatial);
-        observe_lanes(tap, bits + whole * spatial, spatial, block, channels - whole);
+        if (whole < channels)
+            observe_lanes(tap, bits + whole * spatial, spatial, block, channels - whole);
     }
 }
 

@@ -12,7 +12,16 @@ from quantfleet_domain.calibration.partial import Partial
 from quantfleet_domain.calibration.statistic import TensorStatistic, is_finite_bin, sample_not_finite, samples_overlap
 from quantfleet_domain.errors import QuantfleetError
 from quantfleet_worker.collecting.collector import Collector
-from quantfleet_worker.collecting.tap_library import DOMAIN, NAME, TapLibrary, Taps, TapUnavailableError, tap_node
+from quantfleet_worker.collecting.tap_library import (
+    DOMAIN,
+    EMPTY,
+    NAME,
+    TapLibrary,
+    Taps,
+    TapUnavailableError,
+    floats,
+    tap_node,
+)
 from quantfleet_worker.models import reference_session
 from quantfleet_worker.models.blocked_graph import DONE, BlockedGraph, Place, blocked_graph
 
@@ -37,45 +46,38 @@ class NativeCollector(Collector):
                 self._session = reference_session.session(blocked.model, library.options())
             except QuantfleetError as error:
                 raise TapUnavailableError(error.what) from error
-        self._samples: list[int] = []
-        self._seen: set[int] = set()
-        self._observed: list[NDArray[np.bool_]] = []
-        self._extremes: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        self._extremes: dict[int, tuple[NDArray[np.int32], NDArray[np.int32]]] = {}
 
     def observe(self, sample_index: int, sample_name: str, feeds: Mapping[str, NDArray[np.float32]]) -> None:
         """See Collector."""
-        if sample_index in self._seen:
+        if sample_index in self._extremes:
             raise samples_overlap(sample_index, 1)
         self._taps.begin()
         reference_session.run(self._session, [DONE], feeds)
-        observed = self._taps.observed()
-        spoilt = observed & ~self._taps.finite()
-        if spoilt.any():
-            raise self._not_finite(spoilt, sample_name)
-        self._seen.add(sample_index)
-        self._samples.append(sample_index)
-        self._observed.append(observed)
-        self._extremes.append(self._taps.extremes())
+        if not self._taps.finite():
+            raise self._not_finite(sample_name)
+        self._extremes[sample_index] = self._taps.extremes()
 
     def partial(self) -> Partial:
         """See Collector."""
-        order = np.argsort(self._samples)
-        samples = np.array(self._samples, np.int64)[order]
-        shape = (len(samples), len(self._taps.state))
-        observed = np.array(self._observed, np.bool_).reshape(shape)[order]
-        minimum = np.array([low for low, _ in self._extremes], np.float32).reshape(shape)[order]
-        maximum = np.array([high for _, high in self._extremes], np.float32).reshape(shape)[order]
-        statistics = {}
-        for name, slot in self._slots.items():
-            counts, rows = self._taps.counts(slot), observed[:, slot]
-            bins = np.flatnonzero(counts)
-            statistics[name] = TensorStatistic(
-                bins, counts[bins], samples[rows], minimum[rows, slot], maximum[rows, slot]
-            )
-        return Partial(self._numerics, frozenset(self._samples), statistics)
+        samples = np.array(sorted(self._extremes), np.int64)
+        extremes = np.array([self._extremes[index] for index in samples.tolist()], np.int32)
+        extremes = extremes.reshape(len(samples), 2, len(self._taps.state))
+        return Partial(
+            self._numerics,
+            frozenset(self._extremes),
+            {name: self._statistic(slot, samples, extremes[:, :, slot]) for name, slot in self._slots.items()},
+        )
 
-    def _not_finite(self, spoilt: NDArray[np.bool_], sample_name: str) -> QuantfleetError:
-        name = next(name for name, slot in self._slots.items() if spoilt[slot])
+    def _statistic(self, slot: int, samples: NDArray[np.int64], extremes: NDArray[np.int32]) -> TensorStatistic:
+        counts = self._taps.counts(slot)
+        bins = np.flatnonzero(counts)
+        seen = extremes[:, 0] != EMPTY
+        minimum, maximum = floats(extremes[seen]).T
+        return TensorStatistic(bins, counts[bins], samples[seen], minimum, maximum)
+
+    def _not_finite(self, sample_name: str) -> QuantfleetError:
+        name = next(name for name, slot in self._slots.items() if self._taps.spoilt(slot))
         counts = self._taps.counts(self._slots[name])
         bins = np.flatnonzero(counts)
         return sample_not_finite(name, int(counts[bins][~is_finite_bin(bins)].sum()), sample_name)

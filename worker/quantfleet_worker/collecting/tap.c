@@ -79,6 +79,7 @@ static OrtStatus *run(const struct kernel *kernel, const OrtValue *input, const 
         return status;
     if (!kernel->channels || !size) {
         observe(kernel->tap, data, size);
+        settle(kernel->tap);
         return NULL;
     }
     if ((status = DIMENSION_COUNT(shape, &rank)))
@@ -93,6 +94,7 @@ static OrtStatus *run(const struct kernel *kernel, const OrtValue *input, const 
         return CREATE_STATUS(ORT_INVALID_ARGUMENT, "Tap: the channels are not blocked as its attributes say");
     observe_blocked(kernel->tap, data, batch, padded, size / batch / padded, (size_t)kernel->channels,
                     (size_t)kernel->block);
+    settle(kernel->tap);
     return NULL;
 }
 

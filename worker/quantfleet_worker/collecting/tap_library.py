@@ -29,12 +29,13 @@ LIBRARY = _FOLDER / "_tap.so"
 _LANES = 32
 _TAP = np.dtype(
     {
-        "names": ["counts", "totals", "pending", "elements", "lowest", "highest"],
-        "formats": [np.uintp, np.uintp, np.uint64, np.uint64, np.int32, np.int32],
+        "names": ["hot", "counts", "totals", "waiting", "pending", "lowest", "highest"],
+        "formats": [np.uintp, np.uintp, np.uintp, np.uint64, np.uint64, np.int32, np.int32],
     },
     align=True,
 )
 _INT32 = np.iinfo(np.int32)
+EMPTY = _INT32.max  # no finite value sorts there
 _MAGNITUDE = 0x7FFFFFFF
 _LARGEST_FINITE = 0x7F7FFFFF  # the bits of the largest float32
 _TEST_SECONDS = 30.0
@@ -49,41 +50,42 @@ class Taps:
 
     def __init__(self, count: int) -> None:
         # Fresh zeros take no memory until they are written to.
-        self._counts = np.zeros((count, BINS + _LANES), np.uint32)
-        self._totals = np.zeros((count, BINS + _LANES), np.uint64)
+        self._hot = np.zeros(BINS + _LANES, np.uint32)
+        self._counts = np.zeros((count, BINS), np.uint32)
+        self._totals = np.zeros((count, BINS), np.uint64)
         self.state = np.zeros(count, _TAP)
+        self.state["hot"] = self._hot.ctypes.data
         self.state["counts"] = self._counts.ctypes.data + self._counts.strides[0] * np.arange(count)
         self.state["totals"] = self._totals.ctypes.data + self._totals.strides[0] * np.arange(count)
 
     def begin(self) -> None:
-        """Forget the extremes and the sizes of the run before."""
-        self.state["elements"] = 0
+        """Forget the extremes of the run before."""
         self.state["lowest"] = _INT32.max
         self.state["highest"] = _INT32.min
 
-    def observed(self) -> NDArray[np.bool_]:
-        """Which tensors had elements in this run."""
-        return np.asarray(self.state["elements"] > 0)
+    def finite(self) -> bool:
+        """Whether all values of this run were finite; a NaN sorts outside the finite values too."""
+        return bool(self.state["lowest"].min() >= ~_LARGEST_FINITE and self.state["highest"].max() <= _LARGEST_FINITE)
 
-    def finite(self) -> NDArray[np.bool_]:
-        """Which tensors had finite values only in this run; a NaN lies outside the finite values too."""
-        return np.asarray((self.state["lowest"] >= ~_LARGEST_FINITE) & (self.state["highest"] <= _LARGEST_FINITE))
+    def spoilt(self, slot: int) -> bool:
+        """Whether a tensor had a value in this run that was not finite."""
+        state = self.state[slot]
+        return bool(state["highest"] > _LARGEST_FINITE or state["lowest"] < ~_LARGEST_FINITE)
 
-    def extremes(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The smallest and largest values in this run, where finite and any; −0 as +0."""
-        return _float(self.state["lowest"]), _float(self.state["highest"])
+    def extremes(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The extremes of this run by slot, for `floats`; where a tensor had no elements, the smallest is EMPTY."""
+        return self.state["lowest"].copy(), self.state["highest"].copy()
 
     def counts(self, slot: int) -> NDArray[np.int64]:
         """The counts of one tensor in all runs, int64 (BINS,)."""
         found: NDArray[np.int64] = self._totals[slot].astype(np.int64) + self._counts[slot]
-        found[0] += found[BINS:].sum()
-        return found[:BINS]
+        return found
 
 
-def _float(ordered: NDArray[np.int32]) -> NDArray[np.float32]:
-    bits = np.where(ordered < 0, ordered ^ _MAGNITUDE, ordered)
-    # Adding zero turns −0 into +0.
-    return np.asarray(bits.astype(np.int32).view(np.float32) + np.float32(0))
+def floats(ordered: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The float32 values of finite extremes; −0 as +0."""
+    bits = np.where(ordered < 0, ordered ^ _MAGNITUDE, ordered).astype(np.int32)
+    return np.asarray(bits.view(np.float32) + np.float32(0))
 
 
 class TapLibrary:
@@ -207,7 +209,7 @@ def _counts_right(library: TapLibrary) -> bool:
             return False
     lanes = blocked.reshape(2, 2, 5, 7, 8)
     real = np.concatenate((lanes[:, 0].ravel(), lanes[:, 1, :, :, :3].ravel()))
-    lowest, highest = taps.extremes()
+    lowest, highest = (floats(extremes) for extremes in taps.extremes())
     return all(
         np.array_equal(taps.counts(slot), np.bincount(bin_of(values), minlength=BINS))
         and (lowest[slot], highest[slot]) == (values.min(), values.max())
