@@ -1,7 +1,7 @@
 """The scale table, which calibration hands to every quantizer: a value and canonical JSON. Not for engines' forms."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -46,7 +46,7 @@ class ActivationRow:
     """The clip range [lo, hi] of one activation, float32 values, by its reference and its native name.
 
     `native_name` is None for a tensor that the submitted model lacks; `tied_to` names the activation whose range this
-    one must share, else None; `samples` counts the samples that had elements in this tensor (0: none, range [0, 0]).
+    one shares, else None; `samples` counts the samples that had elements in this tensor (0: none, range [0, 0]).
     """
 
     tensor: str
@@ -78,9 +78,18 @@ class ScaleTable:
 
     @staticmethod
     def build(
-        partial: Partial, graph: CalibrationGraph, calibrator: Calibrator, *, manifest: str, preprocessing: str
+        partial: Partial,
+        graph: CalibrationGraph,
+        calibrator: Calibrator,
+        *,
+        manifest: str,
+        preprocessing: str,
+        ties: bool = True,
     ) -> "ScaleTable":
         """The table of a merged partial that covers the manifest.
+
+        Each activation's range is the calibrator's own. With `ties`, all of a group in `graph.ties` then get the
+        narrowest range that covers those of the group, and are `tied_to` its first member.
 
         Raises QuantfleetError: NUMERICS_MISMATCH where the partial was made with another recipe than the graph's,
         PARTIAL_INVALID where its tensors are not the graph's activations.
@@ -118,7 +127,8 @@ class ScaleTable:
             WeightRow(weight.name, graph.native_weights.get(weight.name), weight.axis, weight.absmax)
             for weight in graph.weights
         )
-        return ScaleTable(header, tuple(activations), weights)
+        rows = _tied(activations, graph.ties) if ties else tuple(activations)
+        return ScaleTable(header, rows, weights)
 
     def to_json(self) -> bytes:
         """Canonical JSON, schema quantfleet/scales/v1: the same table gives the same bytes on every machine."""
@@ -149,6 +159,16 @@ class ScaleTable:
             raise QuantfleetError(
                 ErrorCode.SCALES_INVALID, f"not a scale table: {error}", f"give a file of schema {SCHEMA}"
             ) from error
+
+
+def _tied(rows: Iterable[ActivationRow], ties: Iterable[tuple[str, ...]]) -> tuple[ActivationRow, ...]:
+    own = {row.tensor: row for row in rows}
+    tied = dict(own)
+    for group in ties:
+        lo, hi = min(own[name].lo for name in group), max(own[name].hi for name in group)
+        for name in group:
+            tied[name] = replace(own[name], lo=lo, hi=hi, tied_to=None if name == group[0] else group[0])
+    return tuple(tied.values())
 
 
 def _read(document: Node) -> ScaleTable:

@@ -19,6 +19,7 @@ from . import onnx_file
 from .onnx_fold import fold, join_products
 from .onnx_layers import layers
 from .onnx_shapes import settle_inputs
+from .onnx_ties import ties
 from .reference_session import SESSION_OPTIONS
 
 _REVISION = 1  # counts up whenever a change here or in `onnx_fold` can move a bit of a reference graph's weights
@@ -62,7 +63,7 @@ def inspect(
         native_weights={weight.name: weight.name for weight in weights},
         unmapped=(),
         layers=layers(model.graph, frozenset(weight.name for weight in weights)),
-        ties=(),
+        ties=ties(model.graph, activations),
         recipe=recipe(activations, converter),
     )
     reference = model.SerializeToString(deterministic=True)

@@ -13,8 +13,8 @@ from quantfleet_worker.models.paddle_program import CONVOLUTIONS, PRODUCTS, Arra
 def add_to_biases(program: PaddleProgram, deltas: Mapping[str, Array]) -> None:
     """Add to the bias of each layer, by the name of its weight; `deltas` are float32, one per output channel.
 
-    A layer without a bias gets one, unless its delta is zero. A weight that several operators use is passed over: what one of them lacks, the
-    others do not.
+    A layer without a bias gets one, unless its delta is zero. A weight that several operators use is passed over: what
+    one of them lacks, the others do not.
     """
     with old_programs():
         for weight, delta in deltas.items():
