@@ -27,7 +27,7 @@ from quantfleet_worker.models.blocked_graph import DONE, BlockedGraph, Place, bl
 
 
 class NativeCollector(Collector):
-    """The graph with taps in it. The arguments are as `choice.collector`'s.
+    """The graph with taps in it; `taps` is the memory that they write to. The arguments are as `choice.collector`'s.
 
     Raises QuantfleetError(ENGINE_FAILED), TapUnavailableError where the engine does not load the graph with taps.
     """
@@ -39,8 +39,8 @@ class NativeCollector(Collector):
         # Names that the optimiser found to be one tensor are counted once.
         places = sorted(set(blocked.places.values()), key=lambda place: (place.value, place.channels))
         self._slots = {name: places.index(blocked.places[name]) for name in graph.activations}
-        self._taps = Taps(len(places))
-        with library.opened(self._taps) as handle:
+        self.taps = Taps(len(places))
+        with library.opened(self.taps) as handle:
             _tap(blocked, places, handle)
             try:
                 self._session = reference_session.session(blocked.model, library.options())
@@ -52,17 +52,17 @@ class NativeCollector(Collector):
         """See Collector."""
         if sample_index in self._extremes:
             raise samples_overlap(sample_index, 1)
-        self._taps.begin()
+        self.taps.begin()
         reference_session.run(self._session, [DONE], feeds)
-        if not self._taps.finite():
+        if not self.taps.finite():
             raise self._not_finite(sample_name)
-        self._extremes[sample_index] = self._taps.extremes()
+        self._extremes[sample_index] = self.taps.extremes()
 
     def partial(self) -> Partial:
         """See Collector."""
         samples = np.array(sorted(self._extremes), np.int64)
         extremes = np.array([self._extremes[index] for index in samples.tolist()], np.int32)
-        extremes = extremes.reshape(len(samples), 2, len(self._taps.state))
+        extremes = extremes.reshape(len(samples), 2, len(self.taps.state))
         return Partial(
             self._numerics,
             frozenset(self._extremes),
@@ -70,15 +70,15 @@ class NativeCollector(Collector):
         )
 
     def _statistic(self, slot: int, samples: NDArray[np.int64], extremes: NDArray[np.int32]) -> TensorStatistic:
-        counts = self._taps.counts(slot)
+        counts = self.taps.counts(slot)
         bins = np.flatnonzero(counts)
         seen = extremes[:, 0] != EMPTY
         minimum, maximum = floats(extremes[seen]).T
         return TensorStatistic(bins, counts[bins], samples[seen], minimum, maximum)
 
     def _not_finite(self, sample_name: str) -> QuantfleetError:
-        name = next(name for name, slot in self._slots.items() if self._taps.spoilt(slot))
-        counts = self._taps.counts(self._slots[name])
+        name = next(name for name, slot in self._slots.items() if self.taps.spoilt(slot))
+        counts = self.taps.counts(self._slots[name])
         bins = np.flatnonzero(counts)
         return sample_not_finite(name, int(counts[bins][~is_finite_bin(bins)].sum()), sample_name)
 

@@ -1,6 +1,7 @@
 """The compiled tap (`tap.c`): whether it is there and counts right with this ONNX Runtime. Not the collecting."""
 
 import ctypes
+import faulthandler
 import functools
 import os
 import threading
@@ -52,11 +53,11 @@ class Taps:
         # Fresh zeros take no memory until they are written to.
         self._hot = np.zeros(BINS + _LANES, np.uint32)
         self._counts = np.zeros((count, BINS), np.uint32)
-        self._totals = np.zeros((count, BINS), np.uint64)
+        self.totals = np.zeros((count, BINS), np.uint64)
         self.state = np.zeros(count, _TAP)
         self.state["hot"] = self._hot.ctypes.data
         self.state["counts"] = self._counts.ctypes.data + self._counts.strides[0] * np.arange(count)
-        self.state["totals"] = self._totals.ctypes.data + self._totals.strides[0] * np.arange(count)
+        self.state["totals"] = self.totals.ctypes.data + self.totals.strides[0] * np.arange(count)
 
     def begin(self) -> None:
         """Forget the extremes of the run before."""
@@ -78,7 +79,7 @@ class Taps:
 
     def counts(self, slot: int) -> NDArray[np.int64]:
         """The counts of one tensor in all runs, int64 (BINS,)."""
-        found: NDArray[np.int64] = self._totals[slot].astype(np.int64) + self._counts[slot]
+        found: NDArray[np.int64] = self.totals[slot].astype(np.int64) + self._counts[slot]
         return found
 
 
@@ -159,6 +160,7 @@ def load() -> TapLibrary:
     reference_session.engine_version()  # imported before, so that the fork need not do it
     child = os.fork()
     if not child:
+        faulthandler.disable()  # the parent says how it ended
         try:
             os._exit(0 if _counts_right(library) else 1)
         except BaseException:  # whatever it is: this process must not return into the caller's code

@@ -71,12 +71,10 @@ def unblocked(values: NDArray[np.float32], channels: int, block: int) -> NDArray
 
 
 def _exposing(model: ModelProto, tensors: list[str]) -> ModelProto:
-    """The model with `tensors` as its outputs, and its own outputs after them."""
-    known = {item.name: item for item in (*model.graph.value_info, *model.graph.output)}
-    outputs = [known[name] for name in tensors] + [item for item in model.graph.output if item.name not in tensors]
-    copies = [onnx.ValueInfoProto.FromString(item.SerializeToString()) for item in outputs]
-    del model.graph.output[:]
-    model.graph.output.extend(copies)
+    """The model with `tensors` as further outputs."""
+    own = {item.name for item in model.graph.output}
+    exposed = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in own]
+    model.graph.output.extend(exposed)
     return model
 
 
