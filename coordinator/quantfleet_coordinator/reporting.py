@@ -6,28 +6,36 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.hardware.facts import DeviceFacts
+from quantfleet_domain.jobs.assignment import numerics_of, scales_of
 from quantfleet_domain.jobs.lifecycle import JobState, Task, TaskKind, TaskState, ended_state
 from quantfleet_domain.jobs.plan import Detail
-from quantfleet_domain.jobs.spec import model_sha256
+from quantfleet_domain.jobs.spec import CalibrationSpec, ModelSpec, model_sha256
 from quantfleet_domain.jobs.work import (
     BenchmarkResult,
+    CalibrateResult,
+    ChooseResult,
     EvaluateResult,
     InspectResult,
     Measured,
     MergeResult,
     QuantizeResult,
+    RecallResult,
+    SettleResult,
 )
 from quantfleet_domain.measurement.latency import throughput_per_s
 from quantfleet_domain.reporting import gates
 from quantfleet_domain.reporting.report import (
     Absent,
     Accuracy,
+    BiasCorrection,
     Calibration,
     FleetDevice,
     JobError,
     JobSummary,
     ModelEntry,
+    Outlier,
     Report,
     Result,
     SpeedupFigure,
@@ -78,17 +86,46 @@ def _calibration(entry: JobEntry) -> dict[str, Calibration]:
     found = {}
     for model in entry.spec.models:
         merged = entry.results.get(f"{model.name}/merge")
-        inspected = entry.results.get(f"{model.name}/inspect")
-        if model.calibration and isinstance(merged, MergeResult) and isinstance(inspected, InspectResult):
-            found[model.name] = Calibration(
-                calibrator=model.calibration.calibrator,
-                samples=merged.samples,
-                shards=merged.shards,
-                scales_sha256=merged.scales.digest,
-                numerics_class=facts_of(inspected.numerics),
-                seconds=merged.seconds,
-            )
+        if model.calibration and isinstance(merged, MergeResult):
+            found[model.name] = _calibrated(entry, model, model.calibration, merged)
     return found
+
+
+def _calibrated(entry: JobEntry, model: ModelSpec, asked: CalibrationSpec, merged: MergeResult) -> Calibration:
+    recalled = entry.results.get(f"{model.name}/recall")
+    chosen = entry.results.get(f"{model.name}/choose")
+    prefix = f"{model.name}/calibrate/"
+    shards = [r for name, r in entry.results.items() if name.startswith(prefix) and isinstance(r, CalibrateResult)]
+    settled = [
+        result
+        for result in (entry.results.get(f"{model.name}/settle/{stage}") for stage in range(CHECKPOINTS + 1))
+        if isinstance(result, SettleResult)
+    ]
+    return Calibration(
+        calibrator=asked.calibrator,
+        samples=merged.samples,
+        shards=merged.shards,
+        scales_sha256=scales_of(model.name, entry.results).digest,
+        numerics_class=facts_of(numerics_of(model, entry.results)),
+        seconds=merged.seconds,
+        parameter=asked.percentile if asked.calibrator == "percentile" else None,
+        chosen=chosen.calibrator if isinstance(chosen, ChooseResult) else None,
+        scores={s.calibrator: s.sqnr_db for s in chosen.scores} if isinstance(chosen, ChooseResult) else None,
+        recalled=recalled.recalled if isinstance(recalled, RecallResult) else None,
+        collectors=tuple(sorted({shard.collector for shard in shards if shard.samples})),
+        ties=asked.ties,
+        bias_correction=BiasCorrection(
+            sha256=settled[-1].corrections.digest,
+            samples=merged.excerpt_samples,
+            layers=settled[-1].layers,
+            stages=len(settled),
+            seconds=sum(result.seconds for result in settled),
+        )
+        if settled and asked.bias_correction
+        else None,
+        excluded=settled[-1].excluded if settled else (),
+        outliers=tuple(Outlier(o.sample, o.tensors, o.worst, o.absmax, o.without) for o in merged.outliers),
+    )
 
 
 def _versions(entry: JobEntry, devices: Sequence[DeviceFacts]) -> dict[str, str]:
@@ -257,8 +294,11 @@ def _absent(entry: JobEntry) -> Iterable[Absent]:
 
 def _warnings(entry: JobEntry) -> Iterable[str]:
     for name, result in entry.results.items():
-        if isinstance(result, InspectResult | QuantizeResult):
+        if isinstance(result, InspectResult | MergeResult | QuantizeResult):
             yield from (f"{name}: {warning}" for warning in result.warnings)
+    for model in entry.spec.models:
+        if model.calibration and model.calibration.mixed:
+            yield f"{model.name}: nodes of any instruction set calibrated it: its table is not exact to the bit"
     kinds: dict[tuple[str, int, str], tuple[set[str], set[str]]] = {}
     for name, detail in entry.plan.details.items():
         timed, evaluated = kinds.setdefault((detail.model, detail.target, detail.engine), (set(), set()))
@@ -270,9 +310,9 @@ def _warnings(entry: JobEntry) -> Iterable[str]:
                     yield f"{detail.model}: {result.engine} ran none of the INT8 model's nodes in INT8"
             case EvaluateResult(precision="int8") as result:
                 evaluated.add(f"{result.form} of {result.engine_version}")
-    for (model, _, engine), (timed, evaluated) in kinds.items():
+    for (name, _, engine), (timed, evaluated) in kinds.items():
         if len(evaluated) > 1:
-            yield f"{model}: the evaluation on {engine} is spread over nodes of different kinds"
+            yield f"{name}: the evaluation on {engine} is spread over nodes of different kinds"
         elif timed and evaluated and timed != evaluated:
             ran, judged = ", ".join(sorted(timed)), ", ".join(evaluated)
-            yield f"{model}: on {engine} the latency is of form {ran}, the accuracy of form {judged} on another node"
+            yield f"{name}: on {engine} the latency is of form {ran}, the accuracy of form {judged} on another node"

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tests.coordinator.jobs.scripted_node import SHAPES, device, job_spec, ref
+from tests.coordinator.jobs.scripted_node import SAMPLES, SHAPES, device, job_spec, ref
 
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_coordinator.reporting import write_report
 from quantfleet_coordinator.store.records import JobRecord
 from quantfleet_domain.hardware.facts import DeviceFacts, Package
 from quantfleet_domain.jobs.lifecycle import Job, TaskState
+from quantfleet_domain.jobs.plan import shard_of
 from quantfleet_domain.jobs.work import Absence, BenchmarkResult, EvaluateResult, Measured, Ratio, Result
 from quantfleet_domain.measurement.latency import summarize
 from quantfleet_domain.measurement.quiet import Conditions
@@ -63,11 +64,12 @@ def report_of(
     for name, detail in entry.plan.details.items():
         if "/evaluate/" in name:
             form = forms[int(name[-1])] if detail.precision == "int8" else ""
-            labels = (0,) * detail.count
+            first, count = shard_of(len(SAMPLES), detail.shard, detail.shards)
+            labels = (0,) * count
             kind = "static" if detail.precision == "int8" else "none"
-            best = (True,) * detail.count
+            best = (True,) * count
             results[name] = EvaluateResult(
-                "onnxruntime-cpu", version, detail.precision, kind, form, detail.first, labels, labels, best
+                "onnxruntime-cpu", version, detail.precision, kind, form, first, labels, labels, best
             )
     entry.results.update(results)
     return write_report(entry, {("n1", "cpu:0"): facts or device()})

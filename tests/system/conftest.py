@@ -53,13 +53,20 @@ def write_samples(directory: Path, count: int) -> None:
 
 
 def write_job(
-    directory: Path, name: str, *, shards: int = 1, benchmark: str = "{modes: []}", targets: str = "[]", extra: str = ""
+    directory: Path,
+    name: str,
+    *,
+    shards: int = 1,
+    benchmark: str = "{modes: []}",
+    targets: str = "[]",
+    calibration: str = "calibrator: entropy, reuse: false",
+    extra: str = "",
 ) -> Path:
-    """A job over the shared model and samples of `directory`."""
+    """A job over the shared model and samples of `directory`; it counts for itself unless `calibration` says else."""
     path = directory / f"{name}.yaml"
     path.write_text(
         f"apiVersion: quantfleet/v1\nkind: Job\nname: {name}\nmodel: {{path: net.onnx}}\n"
-        f"calibration:\n  data: {{path: samples}}\n  calibrator: entropy\n  shards: {shards}\n"
+        f"calibration: {{data: {{path: samples}}, shards: {shards}, {calibration}}}\n"
         f"targets: {targets}\nbenchmark: {benchmark}\n{extra}"
     )
     return path

@@ -7,7 +7,7 @@ from quantfleet.jobfile import measuring, models, samples
 from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.samples import Found
 from quantfleet.jobfile.tree import Value, parse
-from quantfleet_domain.calibration.calibrators import CALIBRATORS, DEFAULT_CALIBRATOR
+from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES, CALIBRATORS, DEFAULT_CALIBRATOR
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.spec import (
     METRICS,
@@ -34,18 +34,33 @@ JOB_KEYS = (
     "patience",
 )
 MODEL_KEYS = ("name", "path", "format", "input_shapes", "calibration", "targets", "evaluate")
-CALIBRATION_KEYS = ("data", "calibrator", "percentile", "shards")
+CALIBRATION_KEYS = (
+    "data",
+    "calibrator",
+    "percentile",
+    "shards",
+    "bias_correction",
+    "exclude_below_db",
+    "ties",
+    "mixed",
+    "reuse",
+)
 EVALUATE_KEYS = ("data", "metrics", "shards")
 
 
 @dataclass(frozen=True)
 class CalibrationPart:
-    """The samples to calibrate with and how; `shards` 0 is auto."""
+    """The samples to calibrate with and how, as `CalibrationSpec` has it; `shards` 0 is auto."""
 
     samples: tuple[Found, ...]
     calibrator: str
     percentile: float
     shards: int
+    bias_correction: bool
+    exclude_below_db: float | None
+    ties: bool
+    mixed: bool
+    reuse: bool
 
 
 @dataclass(frozen=True)
@@ -188,11 +203,16 @@ def _calibration(keys: dict[str, Value], data: dict[str, Value], base: Path) -> 
         raise keys["percentile"].error(f"percentile is {percentile:g}", "give a number above 0 and up to 100")
     return CalibrationPart(
         samples=samples.find(keys["data"], data, base, labelled=False),
-        calibrator=keys["calibrator"].choice("calibrator", list(CALIBRATORS))
+        calibrator=keys["calibrator"].choice("calibrator", CALIBRATOR_NAMES)
         if "calibrator" in keys
         else DEFAULT_CALIBRATOR,
         percentile=percentile,
         shards=_shards(keys.get("shards")),
+        bias_correction=keys["bias_correction"].boolean() if "bias_correction" in keys else True,
+        exclude_below_db=keys["exclude_below_db"].number() if "exclude_below_db" in keys else None,
+        ties=keys["ties"].boolean() if "ties" in keys else True,
+        mixed=keys["mixed"].boolean() if "mixed" in keys else False,
+        reuse=keys["reuse"].boolean() if "reuse" in keys else True,
     )
 
 

@@ -108,7 +108,15 @@ def _model(part: ModelPart, hashing: _Hashing) -> ModelSpec:
 
 def _calibration(part: CalibrationPart, hashing: _Hashing) -> CalibrationSpec:
     return CalibrationSpec(
-        hashing.data(part.samples, "calibration.json"), part.calibrator, part.percentile, part.shards
+        data=hashing.data(part.samples, "calibration.json"),
+        calibrator=part.calibrator,
+        percentile=part.percentile,
+        shards=part.shards,
+        bias_correction=part.bias_correction,
+        exclude_below_db=part.exclude_below_db,
+        ties=part.ties,
+        mixed=part.mixed,
+        reuse=part.reuse,
     )
 
 

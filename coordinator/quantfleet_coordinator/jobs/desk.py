@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from quantfleet_coordinator.jobs.entry import COORDINATOR, JobEntry, digest_of
+from quantfleet_coordinator.jobs.entry import JobEntry, digest_of
 from quantfleet_coordinator.jobs.ledger import Ledger
 from quantfleet_coordinator.store.base import Store
 from quantfleet_coordinator.store.records import AttemptRecord, EventRecord, JobRecord
@@ -213,7 +213,7 @@ class Desk:
             case TaskState.LEASED:
                 doing = entry.doing.get(task.id, (0.0, ""))[1]
                 return f"{task.node}/{task.device} is at work on it" + (f": {doing}" if doing else "")
-            case TaskState.READY if task.kind in COORDINATOR:
+            case TaskState.READY if entry.is_chore(task):
                 return "the coordinator is at work on it"
             case TaskState.READY:
                 candidate = self._ledger.candidate(entry, task)

@@ -5,10 +5,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from quantfleet_coordinator.jobs.entry import COORDINATOR, JobEntry, digest_of, result_bytes
+from quantfleet_coordinator.jobs.entry import JobEntry, digest_of, result_bytes
 from quantfleet_coordinator.jobs.ledger import Ledger
 from quantfleet_coordinator.store.base import Record, storable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.assignment import slice_of
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Starved, Task, TaskState
 from quantfleet_domain.jobs.placement import Candidate, Claim, Place, choose, reason, why_not
 from quantfleet_domain.jobs.results import check_result
@@ -108,7 +109,7 @@ class Dispatcher:
 
     def _candidates(self) -> list[Candidate]:
         ready = self._ledger.tasks_in(TaskState.READY)
-        return [self._ledger.candidate(entry, task) for entry, task in ready if task.kind not in COORDINATOR]
+        return [self._ledger.candidate(entry, task) for entry, task in ready if not entry.is_chore(task)]
 
     async def heartbeat(self, node: str, request: fleet_pb2.HeartbeatRequest) -> fleet_pb2.HeartbeatResponse:
         """Extend the leases that the node holds, end those that it does not, and name what it must stop."""
@@ -153,8 +154,9 @@ class Dispatcher:
         the task cannot have.
         """
         self._ledger.nodes.heard(node, incarnation)
-        entry, _ = self._task(job, task)
-        check_result(entry.plan.details[task], result)
+        entry, known = self._task(job, task)
+        if known.state is TaskState.LEASED:  # else it is refused anyhow, and its work may no longer be known
+            check_result(entry.plan.details[task], slice_of(entry.work(task)), result)
         missing = [digest for digest in artifacts_of(result) if not self._stored(digest)]
         if missing:
             raise QuantfleetError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from quantfleet_coordinator.store.records import EventRecord, JobRecord, TaskRecord
 from quantfleet_domain.errors import ErrorCode
+from quantfleet_domain.jobs.assignment import Requirement, files_of, is_idle, requirement, slice_of, work
 from quantfleet_domain.jobs.lifecycle import (
     ENDED,
     Effect,
@@ -21,14 +22,13 @@ from quantfleet_domain.jobs.lifecycle import (
     step,
 )
 from quantfleet_domain.jobs.manifest import Manifest
-from quantfleet_domain.jobs.plan import Plan, Requirement, files_of, make_plan, requirement, slice_of, work
-from quantfleet_domain.jobs.spec import JobSpec
-from quantfleet_domain.jobs.work import Result, Work
+from quantfleet_domain.jobs.plan import Plan, make_plan
+from quantfleet_domain.jobs.spec import FileRef, JobSpec, ModelSpec
+from quantfleet_domain.jobs.work import MergeResult, RecallResult, Result, Work
 from quantfleet_protos.v1 import base_pb2, control_pb2, job_pb2, task_pb2
 from quantfleet_wire.codec import decode, decode_union, encode
 
-COORDINATOR = frozenset({TaskKind.MERGE, TaskKind.REPORT})
-"""Tasks that the coordinator does itself."""
+_COORDINATOR = frozenset({TaskKind.RECALL, TaskKind.MERGE, TaskKind.CHOOSE, TaskKind.SETTLE, TaskKind.REPORT})
 
 Record = JobRecord | TaskRecord | EventRecord
 
@@ -38,6 +38,16 @@ def result_bytes(result: Result) -> bytes:
     return encode(result, task_pb2.Result).SerializeToString(deterministic=True)
 
 
+def manifests_of(result: Result) -> tuple[FileRef, ...]:
+    """The manifests that a result made, from which later tasks take their samples."""
+    match result:
+        case RecallResult(missing=missing):
+            return (missing,)
+        case MergeResult(held_back=held_back, excerpt=excerpt):
+            return (held_back, excerpt)
+    return ()
+
+
 def digest_of(data: bytes) -> str:
     """SHA-256, hex."""
     return hashlib.sha256(data).hexdigest()
@@ -45,13 +55,16 @@ def digest_of(data: bytes) -> str:
 
 @dataclass
 class JobEntry:
-    """A job at work. `record` is its durable row, `sequence` numbers its events, `doing` is what heartbeats said."""
+    """A job at work. `record` is its durable row, `sequence` numbers its events, `doing` is what heartbeats said.
+
+    `manifests` are by digest: those that the job names and those that its results made of them.
+    """
 
     record: JobRecord
     spec: JobSpec
     plan: Plan
     job: Job
-    manifests: Mapping[str, Manifest]
+    manifests: dict[str, Manifest]
     results: dict[str, Result] = field(default_factory=dict)
     sequence: int = 0
     doing: dict[str, tuple[float, str]] = field(default_factory=dict)
@@ -61,7 +74,7 @@ class JobEntry:
         """A job of which nothing has started."""
         spec = decode(job_pb2.JobSpec.FromString(record.spec), JobSpec)
         plan = make_plan(spec)
-        return JobEntry(record, spec, plan, Job(record.id, {task.id: task for task in plan.tasks}), manifests)
+        return JobEntry(record, spec, plan, Job(record.id, {task.id: task for task in plan.tasks}), dict(manifests))
 
     @staticmethod
     def restore(
@@ -78,7 +91,9 @@ class JobEntry:
         for row in rows:
             tasks[row.id] = _restored(tasks[row.id], row)
             if row.result:
-                entry.results[row.id] = decode_union(task_pb2.Result.FromString(row.result), Result)
+                result = decode_union(task_pb2.Result.FromString(row.result), Result)
+                entry.results[row.id] = result
+                entry.manifests |= {ref.digest: manifest(ref.digest) for ref in manifests_of(result)}
         entry.job = Job(record.id, tasks, JobState(record.state))
         return entry
 
@@ -110,6 +125,15 @@ class JobEntry:
             self.record = record
             records.append(record)
         return records, effects
+
+    def model_of(self, task: Task) -> ModelSpec:
+        """The model that a task is for."""
+        name = self.plan.details[task.id].model
+        return next(model for model in self.spec.models if model.name == name)
+
+    def is_chore(self, task: Task) -> bool:
+        """Whether the coordinator does a ready task itself."""
+        return task.kind in _COORDINATOR or is_idle(self.spec, self.plan.details[task.id], self.results)
 
     def requirement(self, task: str) -> Requirement:
         """What a device needs for a ready task."""

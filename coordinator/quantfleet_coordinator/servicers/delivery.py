@@ -3,17 +3,23 @@
 from dataclasses import replace
 
 from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_domain.jobs.assignment import corrections_of, scales_of
 from quantfleet_domain.jobs.spec import FileRef
 from quantfleet_domain.jobs.work import BenchmarkResult, MergeResult, QuantizeResult
 
 
 def delivered_files(entry: JobEntry) -> list[FileRef]:
-    """MODEL/scales.json, MODEL/RUNTIME-FORM/… (with the model's own configuration) and MODEL/samples-….json."""
+    """MODEL/scales.json, MODEL/corrections.json, MODEL/samples-….json, and MODEL/RUNTIME-FORM/… with the model's own
+    configuration."""
     found: list[FileRef] = []
     for name, result in entry.results.items():
         model = entry.plan.details[name].model
         if isinstance(result, MergeResult):
-            found.append(replace(result.scales, name=f"{model}/{result.scales.name}"))
+            scales = scales_of(model, entry.results)
+            found.append(replace(scales, name=f"{model}/{scales.name}"))
+            corrections = corrections_of(model, entry.results)
+            if corrections:
+                found.append(replace(corrections, name=f"{model}/{corrections.name}"))
         elif isinstance(result, QuantizeResult):
             for form in result.forms:
                 folder = f"{model}/{result.runtime}-{form.form}"

@@ -32,6 +32,12 @@ def quantity(what: str, form: str, layer: str) -> str:
     return f"{what} {form} {layer}"
 
 
+def forms_in(sums: Sums) -> tuple[str, ...]:
+    """The quantized forms whose mean outputs were added up, sorted."""
+    means = (name.split(" ", 2) for name in sums.quantities if name.startswith("mean "))
+    return tuple(sorted({form for _, form, _ in means} - {FP32}))
+
+
 def checkpoint(graph: CalibrationGraph, stage: int) -> tuple[Layer, ...]:
     """The layers that stage 1 … CHECKPOINTS corrects: those of one depth, and at the last stage all last layers."""
     deepest = max((layer.depth for layer in graph.layers), default=0)
@@ -109,6 +115,14 @@ class Corrections:
     def refined(self, sums: Sums) -> "Corrections":
         """From the merged sums of a later stage, at whose checkpoint the network as corrected so far was observed."""
         return replace(self, forms=tuple(self._refined(item, sums) for item in self.forms))
+
+    def without_deltas(self) -> "Corrections":
+        """The same exclusions, and biases as they were."""
+        forms = (
+            replace(form, layers=tuple(replace(item, delta=(0.0,) * len(item.delta)) for item in form.layers))
+            for form in self.forms
+        )
+        return replace(self, forms=tuple(forms))
 
     def _refined(self, corrections: FormCorrections, sums: Sums) -> FormCorrections:
         layers = []

@@ -10,6 +10,10 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 SCHEMA = "quantfleet/graph/v1"
 
 
+MIXED = "mixed"
+"""The ISA of a numerics class whose user allowed nodes of any; then nothing is exact to the bit."""
+
+
 @dataclass(frozen=True)
 class NumericsClass:
     """What must be equal for two partial statistics to be merged: everything that can change a bit of an activation.

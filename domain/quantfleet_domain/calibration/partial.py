@@ -83,6 +83,22 @@ class Partial:
             {name: statistic.merge(other.tensors[name]) for name, statistic in self.tensors.items()},
         )
 
+    def without(self, other: "Partial") -> "Partial":
+        """The partial that gives this one when it is merged with `other`, whose samples must be among this one's."""
+        return Partial(
+            self.numerics_class,
+            self.samples - other.samples,
+            {name: _without(statistic, other.tensors[name]) for name, statistic in self.tensors.items()},
+        )
+
+    def renumbered(self, indices: Mapping[int, int]) -> "Partial":
+        """The same samples under other indices: `indices` maps each to its new one, no two to the same."""
+        return Partial(
+            self.numerics_class,
+            frozenset(indices[index] for index in self.samples),
+            {name: _renumbered(statistic, indices) for name, statistic in self.tensors.items()},
+        )
+
     def encode(self) -> bytes:
         """The canonical bytes (see the module's first lines)."""
         names = sorted(self.tensors)
@@ -113,6 +129,31 @@ class Partial:
                 "fetch the artifact again, or calibrate the shard again",
             ) from error
         return partial
+
+
+def _without(statistic: TensorStatistic, other: TensorStatistic) -> TensorStatistic:
+    counts = statistic.counts.copy()
+    counts[np.searchsorted(statistic.bins, other.bins)] -= other.counts
+    left, kept = counts > 0, ~np.isin(statistic.samples, other.samples)
+    return TensorStatistic(
+        statistic.bins[left],
+        counts[left],
+        statistic.samples[kept],
+        statistic.sample_minimum[kept],
+        statistic.sample_maximum[kept],
+    )
+
+
+def _renumbered(statistic: TensorStatistic, indices: Mapping[int, int]) -> TensorStatistic:
+    samples = np.array([indices[index] for index in statistic.samples.tolist()], np.int64)
+    order = np.argsort(samples)
+    return TensorStatistic(
+        statistic.bins,
+        statistic.counts,
+        samples[order],
+        statistic.sample_minimum[order],
+        statistic.sample_maximum[order],
+    )
 
 
 def merge_partials(partials: list[Partial]) -> Partial:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from quantfleet_domain.calibration.graph import MIXED
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.hardware.pools import Selector
-from quantfleet_domain.jobs.plan import Requirement
+from quantfleet_domain.jobs.assignment import Requirement
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def why_not(requirement: Requirement, selector: Selector | None, facts: DeviceFa
     if numerics is not None:
         reference = engines.get(numerics.engine)
         version = reference.version if reference else "(not installed there)"
-        if (facts.numerics_isa, version) != (numerics.isa, numerics.engine_version):
+        same_isa = numerics.isa in (facts.numerics_isa, MIXED)
+        if not same_isa or version != numerics.engine_version:
             return (
                 f"{facts.device}: its numerics class is {numerics.engine} {version} on {facts.numerics_isa}, "
                 f"the job's is {numerics.engine} {numerics.engine_version} on {numerics.isa}"

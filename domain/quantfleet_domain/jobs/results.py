@@ -12,13 +12,18 @@ from quantfleet_domain.jobs.work import (
     InspectResult,
     QuantizeResult,
     Result,
+    Slice,
+    SumsResult,
 )
 
 
-def check_result(detail: Detail, result: Result) -> None:
-    """Raises QuantfleetError(WORKER_FAILED) for what later tasks or the report could not work with."""
+def check_result(detail: Detail, part: Slice | None, result: Result) -> None:
+    """`part` are the samples that the task was given.
+
+    Raises QuantfleetError(WORKER_FAILED) for what later tasks or the report could not work with.
+    """
     outside = (f"{name!r} leads out of its directory" for name in _paths(result) if not is_inside(name))
-    wrong = _wrong(detail, result) or next(outside, "")
+    wrong = _wrong(detail, part, result) or next(outside, "")
     if wrong:
         raise QuantfleetError(
             ErrorCode.WORKER_FAILED,
@@ -27,19 +32,23 @@ def check_result(detail: Detail, result: Result) -> None:
         )
 
 
-def _wrong(detail: Detail, result: Result) -> str:
+def _wrong(detail: Detail, part: Slice | None, result: Result) -> str:
+    first, count = (part.first, part.count) if part else (0, 0)
     match detail.kind, result:
         case TaskKind.INSPECT, InspectResult(numerics=numerics):
             return _differs("reference engine", numerics.engine, REFERENCE_ENGINE)
-        case TaskKind.CALIBRATE, CalibrateResult(samples=samples):
-            return _differs("number of samples", samples, detail.count)
+        case TaskKind.CALIBRATE, CalibrateResult(samples=samples, partials=partials):
+            return _differs("number of samples", samples, count) or ("" if partials else "it brings no partial")
+        case ((TaskKind.SCORE | TaskKind.CORRECT), SumsResult(samples=samples, sums=sums)):
+            return _differs("number of samples", samples, count) or ("" if sums else "it brings no sums")
         case TaskKind.QUANTIZE, QuantizeResult(runtime=runtime, forms=forms):
             return _differs("runtime", runtime, detail.runtime) or ("" if forms else "it brings no form")
         case TaskKind.BENCHMARK, BenchmarkResult(engine=engine):
             return _differs("engine", engine, detail.engine)
-        case TaskKind.EVALUATE, EvaluateResult(engine=engine, precision=precision, first=first):
-            found = (engine, precision, first, *(len(c) for c in (result.labels, result.predicted, result.in_top5)))
-            asked = (detail.engine, detail.precision, detail.first, *[detail.count] * 3)
+        case TaskKind.EVALUATE, EvaluateResult(engine=engine, precision=precision):
+            lengths = (len(c) for c in (result.labels, result.predicted, result.in_top5))
+            found = (engine, precision, result.first, *lengths)
+            asked = (detail.engine, detail.precision, first, *[count] * 3)
             return _differs("slice", found, asked)
     return f"it is a {type(result).__name__}"
 

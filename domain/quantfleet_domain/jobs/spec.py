@@ -49,7 +49,7 @@ class CalibrationSpec:
 
     `bias_correction` corrects biases, `ties` gives tensors one range that engines want in one, `exclude_below_db`
     leaves layers in float whose own signal-to-quantization-noise ratio is below it. `mixed` lets nodes of different
-    instruction sets share the work, at the price of exactness.
+    instruction sets share the work, at the price of exactness. `reuse` takes over what earlier jobs counted.
     """
 
     data: DataSet
@@ -60,6 +60,7 @@ class CalibrationSpec:
     exclude_below_db: float | None = None
     ties: bool = True
     mixed: bool = False
+    reuse: bool = True
 
 
 @dataclass(frozen=True)

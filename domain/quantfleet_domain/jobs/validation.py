@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
-from quantfleet_domain.calibration.calibrators import CALIBRATORS
+from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.spec import METRICS, MODEL_FORMATS, MODES, PRECISIONS, JobSpec, ModelSpec
@@ -39,7 +39,7 @@ def _validate_model(model: ModelSpec) -> None:
     for ref in (*model.files, *([model.preprocess] if model.preprocess else [])):
         _require(is_inside(ref.name), f"{where}: {ref.name!r} is no file below the model", "use a relative path")
     if model.calibration:
-        _known("calibrator", [model.calibration.calibrator], CALIBRATORS)
+        _known("calibrator", [model.calibration.calibrator], CALIBRATOR_NAMES)
         _require(model.calibration.data.samples > 0, f"{where} has no calibration samples", "give it some")
         _require(0 < model.calibration.percentile <= 100, f"{where}: percentile is not in (0, 100]", "give e.g. 99.99")
         _require(model.calibration.shards >= 0, f"{where}: shards is negative", "give a count, or auto")

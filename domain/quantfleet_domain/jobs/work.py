@@ -185,9 +185,12 @@ class CalibrateResult:
 
 @dataclass(frozen=True)
 class SumsResult:
-    """Sums over a shard's samples, of a `score` or `correct` task; `seconds` is wall time in the child process."""
+    """Sums over a shard's samples, of a `score` or `correct` task; `seconds` is wall time in the child process.
 
-    sums: FileRef
+    `sums` is None for a shard without samples.
+    """
+
+    sums: FileRef | None
     samples: int
     seconds: float
 
@@ -294,31 +297,35 @@ class EvaluateResult:
 
 @dataclass(frozen=True)
 class OutlierSample:
-    """A sample that drives the range of `tensors` tensors; `absmax` is its largest magnitude in the `worst` of them,
-    `runner_up` that of the sample next to it."""
+    """A sample that drives the range of `tensors` tensors, alone or with few others: its largest magnitude in the
+    `worst` of them is `absmax`, where all samples that do not drive it stay below `without`."""
 
     sample: str
     tensors: int
     worst: str
     absmax: float
-    runner_up: float
+    without: float
 
 
 @dataclass(frozen=True)
 class MergeResult:
     """The scale table, made by the coordinator from all partial statistics.
 
-    With calibrator `auto`, `candidates` are the tables to choose from, and `held_back` the manifest of the samples by
-    which they are judged; `scales` is then the first of them. `warnings` are what a user should know of the ranges.
+    With calibrator `auto`, `choices` are the tables to choose from and `scales` is the first of them; `candidates` are
+    their likes made without the samples of manifest `held_back`, on which they are judged. `excerpt` is the manifest of
+    the samples on which biases are corrected. `warnings` are what a user should know of the ranges.
     """
 
     scales: FileRef
     samples: int
     shards: int
     seconds: float
+    choices: tuple[FileRef, ...]
     candidates: tuple[FileRef, ...]
-    held_back: FileRef | None
+    held_back: FileRef
     held_back_samples: int
+    excerpt: FileRef
+    excerpt_samples: int
     outliers: tuple[OutlierSample, ...]
     warnings: tuple[str, ...]
 

@@ -733,13 +733,10 @@ class SumsResult(_message.Message):
     SUMS_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
-    COLLECTOR_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
     """Samples in them, count."""
     seconds: _builtins.float
     """Wall time in the child process, seconds."""
-    collector: _builtins.str
-    """What counted the activations: native-tap, or numpy with the reason in parentheses."""
     @_builtins.property
     def sums(self) -> _base_pb2.FileRef:
         """The sums, JSON; absent for a shard without samples."""
@@ -750,11 +747,10 @@ class SumsResult(_message.Message):
         sums: _base_pb2.FileRef | None = ...,
         samples: _builtins.int = ...,
         seconds: _builtins.float = ...,
-        collector: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sums", b"sums"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collector", b"collector", "samples", b"samples", "seconds", b"seconds", "sums", b"sums"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples", "seconds", b"seconds", "sums", b"sums"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1245,6 +1241,7 @@ class MergeResult(_message.Message):
     EXCERPT_SAMPLES_FIELD_NUMBER: _builtins.int
     OUTLIERS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
     """Samples in it."""
     shards: _builtins.int
@@ -1261,7 +1258,7 @@ class MergeResult(_message.Message):
 
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.FileRef]:
-        """The scale tables to choose from; empty unless the calibrator is auto."""
+        """The scale tables made without the samples held back; empty unless the calibrator is auto."""
 
     @_builtins.property
     def held_back(self) -> _base_pb2.FileRef:
@@ -1279,6 +1276,10 @@ class MergeResult(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What a user should know of the ranges."""
 
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.FileRef]:
+        """The scale tables to choose from, in the order of the candidates; empty unless the calibrator is auto."""
+
     def __init__(
         self,
         *,
@@ -1293,10 +1294,11 @@ class MergeResult(_message.Message):
         excerpt_samples: _builtins.int = ...,
         outliers: _abc.Iterable[Global___OutlierSample] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        choices: _abc.Iterable[_base_pb2.FileRef] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["excerpt", b"excerpt", "held_back", b"held_back", "scales", b"scales"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "excerpt", b"excerpt", "excerpt_samples", b"excerpt_samples", "held_back", b"held_back", "held_back_samples", b"held_back_samples", "outliers", b"outliers", "samples", b"samples", "scales", b"scales", "seconds", b"seconds", "shards", b"shards", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "choices", b"choices", "excerpt", b"excerpt", "excerpt_samples", b"excerpt_samples", "held_back", b"held_back", "held_back_samples", b"held_back_samples", "outliers", b"outliers", "samples", b"samples", "scales", b"scales", "seconds", b"seconds", "shards", b"shards", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1312,7 +1314,7 @@ class OutlierSample(_message.Message):
     TENSORS_FIELD_NUMBER: _builtins.int
     WORST_FIELD_NUMBER: _builtins.int
     ABSMAX_FIELD_NUMBER: _builtins.int
-    RUNNER_UP_FIELD_NUMBER: _builtins.int
+    WITHOUT_FIELD_NUMBER: _builtins.int
     sample: _builtins.str
     """Name of the sample."""
     tensors: _builtins.int
@@ -1321,8 +1323,8 @@ class OutlierSample(_message.Message):
     """The tensor in which it stands out most."""
     absmax: _builtins.float
     """Its largest magnitude there, in the tensor's own unit."""
-    runner_up: _builtins.float
-    """The largest magnitude of the sample next to it, in the tensor's own unit."""
+    without: _builtins.float
+    """The largest magnitude of all samples that do not drive it, in the tensor's own unit."""
     def __init__(
         self,
         *,
@@ -1330,11 +1332,11 @@ class OutlierSample(_message.Message):
         tensors: _builtins.int = ...,
         worst: _builtins.str = ...,
         absmax: _builtins.float = ...,
-        runner_up: _builtins.float = ...,
+        without: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absmax", b"absmax", "runner_up", b"runner_up", "sample", b"sample", "tensors", b"tensors", "worst", b"worst"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absmax", b"absmax", "sample", b"sample", "tensors", b"tensors", "without", b"without", "worst", b"worst"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

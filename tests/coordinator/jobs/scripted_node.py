@@ -11,6 +11,7 @@ import numpy as np
 
 from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass, WeightTensor
 from quantfleet_domain.calibration.partial import PartialAccumulator
+from quantfleet_domain.calibration.sums import SumsAccumulator
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.facts import CpuFacts, DeviceFacts, EngineFacts
 from quantfleet_domain.jobs.manifest import Manifest, Sample
@@ -31,6 +32,7 @@ from quantfleet_domain.jobs.work import (
     BenchmarkWork,
     CalibrateResult,
     CalibrateWork,
+    CorrectWork,
     EvaluateResult,
     EvaluateWork,
     InspectResult,
@@ -41,6 +43,8 @@ from quantfleet_domain.jobs.work import (
     QuantizeWork,
     Ratio,
     Result,
+    ScoreWork,
+    SumsResult,
     Work,
 )
 from quantfleet_domain.measurement.latency import summarize
@@ -79,7 +83,12 @@ TARGET = TargetSpec("", ("onnxruntime-cpu",), ("fp32", "int8"), (1,), (1,))
 
 
 def job_spec(
-    *, shards: int = 3, targets: tuple[TargetSpec, ...] = (TARGET,), evaluate: bool = True, **fields: Any
+    *,
+    shards: int = 3,
+    targets: tuple[TargetSpec, ...] = (TARGET,),
+    evaluate: bool = True,
+    reuse: bool = False,
+    **fields: Any,
 ) -> JobSpec:
     model = ModelSpec(
         name="net",
@@ -87,7 +96,7 @@ def job_spec(
         files=(ref("net.onnx", MODEL),),
         input_shapes=(),
         preprocess=None,
-        calibration=CalibrationSpec(DATA, "absmax", 99.99, shards),
+        calibration=CalibrationSpec(DATA, "absmax", 99.99, shards, reuse=reuse),
         targets=targets,
         evaluate=EvaluateSpec(DATA, ("top1", "top5"), 2) if evaluate else None,
     )
@@ -210,12 +219,21 @@ def make_result(leased: fleet_pb2.LeasedTask) -> tuple[Result, list[bytes]]:
             files = (ref("reference.onnx", reference), ref("graph.json", graph))
             return InspectResult(*files, numerics, SHAPES, ()), [reference, graph]
         case CalibrateWork():
-            observed = PartialAccumulator(work.numerics, TENSORS)
+            # A partial for each sample: none of them is of two parts.
+            contents = []
             for index in range(work.data.first, work.data.first + work.data.count):
+                observed = PartialAccumulator(work.numerics, TENSORS)
                 values = np.random.default_rng(index).normal(size=(2, 16)).astype(np.float32)
                 observed.observe(index, f"{index}.bin", dict(zip(TENSORS, values, strict=True)))
-            content = observed.partial().encode()
-            return CalibrateResult(ref("partial.bin", content), work.data.count, 0.1, "numpy"), [content]
+                contents.append(observed.partial().encode())
+            partials = tuple(ref("partial.bin", content) for content in contents)
+            return CalibrateResult(partials, work.data.count, 0.1, "numpy"), contents
+        case ScoreWork() | CorrectWork():
+            added = SumsAccumulator(work.numerics, "s", {})
+            for index in range(work.data.first, work.data.first + work.data.count):
+                added.add(index, f"{index}.bin", {})
+            content = added.sums().to_json()
+            return SumsResult(ref("sums.json", content), work.data.count, 0.1), [content]
         case QuantizeWork():
             content = b"quantized for " + work.runtime.encode()
             form = ModelForm("u8s8", (ref("net.onnx", content),))

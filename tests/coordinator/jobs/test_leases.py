@@ -54,7 +54,7 @@ def test_a_result_must_be_of_its_lease_its_node_its_kind_and_have_its_artifacts(
         inspect.epoch += 1
         await refused(node.complete(inspect), ErrorCode.LEASE_STALE)
         inspect.epoch -= 1
-        foreign = CalibrateResult(FileRef("p", digest_bytes(MODEL), 1), 4, 0.1, "numpy")
+        foreign = CalibrateResult((FileRef("p", digest_bytes(MODEL), 1),), 4, 0.1, "numpy")
         await refused(node.complete(inspect, foreign), ErrorCode.WORKER_FAILED)
         result, _ = make_result(inspect)
         assert isinstance(result, InspectResult)
@@ -183,7 +183,7 @@ def test_a_benchmark_has_its_machine_alone_across_nodes(play: Play) -> None:
         one, two = await join(fleet, "n1"), await join(fleet, "n2")  # two nodes on the machine m1
         busy = await submit(fleet, job_spec(shards=6, evaluate=False, targets=()))
         await one.complete((await one.acquire())[0])
-        held = await one.acquire()
+        held = await one.acquire(5.0)
         pool = control_pb2.Pool(name="four", selector="logical_cores == 4")
         await fleet.control.PutPool(control_pb2.PutPoolRequest(pool=pool))
         target = replace(TARGET, pool="four")
@@ -263,7 +263,7 @@ def test_a_cancelled_task_keeps_its_machine_until_its_node_has_let_it_go(play: P
         one = await join(fleet, "n1")
         first = await submit(fleet, job_spec(shards=6, evaluate=False, targets=()))
         await one.complete((await one.acquire())[0])
-        running = await one.acquire()
+        running = await one.acquire(5.0)
         bench = "net/benchmark/0/onnxruntime-cpu"
         # A node of another machine, which lacks the cores for the benchmark, does what comes before it.
         wide = replace(TARGET, threads=(4,))

@@ -78,7 +78,7 @@ def test_patience_is_not_used_up_by_a_busy_device(play: Play) -> None:
         node = await join(fleet, "n1")
         job = await submit(fleet, job_spec(shards=6, evaluate=False, targets=(), patience_s=0.0))
         await node.complete((await node.acquire())[0])
-        held = await node.acquire()
+        held = await node.acquire(5.0)
         for _ in range(6):
             await asyncio.sleep(0.05)
             await node.heartbeat(held)
@@ -104,7 +104,7 @@ def test_explain_says_what_each_task_waits_for(play: Play) -> None:
         assert "next in line for n1/cpu:0" in (await reasons())["net/inspect"]
         await node.heartbeat(await node.acquire(), "reading")
         assert (await reasons())["net/inspect"] == "n1/cpu:0 is at work on it: reading"
-        assert (await reasons())["net/calibrate/0"] == "it comes after net/inspect"
+        assert (await reasons())["net/calibrate/0"] == "it comes after net/inspect, net/recall"
 
     play(scenario)
 

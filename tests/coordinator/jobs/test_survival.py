@@ -80,7 +80,7 @@ def test_a_node_goes_on_with_its_leases_when_the_coordinator_comes_back(play: Pl
             await ended(fleet, quiet)
         job = await submit(fleet, job_spec(shards=5))
         await node.complete((await node.acquire())[0])
-        held = await node.acquire()
+        held = await node.acquire(5.0)
         for _ in range(3):
             await fleet.restart()
             channel = fleet.channel(load_credentials(tmp_path / "node-n1"))

@@ -18,7 +18,16 @@ from quantfleet_domain.jobs.spec import (
     ModelSpec,
     TargetSpec,
 )
-from quantfleet_domain.jobs.work import InspectResult, MergeResult, ModelForm, QuantizeResult, Result
+from quantfleet_domain.jobs.work import (
+    ChooseResult,
+    InspectResult,
+    MergeResult,
+    ModelForm,
+    QuantizeResult,
+    RecallResult,
+    Result,
+    SettleResult,
+)
 
 ONNX = FileRef("net.onnx", "a" * 64, 10)
 PADDLE = (FileRef("inference.pdmodel", "b" * 64, 10), FileRef("inference.pdiparams", "c" * 64, 10))
@@ -56,7 +65,13 @@ def results_of(plan: Plan) -> dict[str, Result]:
             case TaskKind.INSPECT:
                 results[name] = InspectResult(made, made, NUMERICS, (InputShape("x", (1, 3)),), ())
             case TaskKind.MERGE:
-                results[name] = MergeResult(made, 20, 3, 1.0)
+                results[name] = MergeResult(made, 20, 3, 1.0, (made, made), (made, made), made, 4, made, 20, (), ())
+            case TaskKind.RECALL:
+                results[name] = RecallResult((), 0, made, 20)
+            case TaskKind.CHOOSE:
+                results[name] = ChooseResult(made, "mse", (), 1.0)
+            case TaskKind.SETTLE:
+                results[name] = SettleResult(made, 3, (), 1.0)
             case TaskKind.QUANTIZE:
                 results[name] = QuantizeResult(detail.runtime, (ModelForm("u8s8", (made,)),), ())
     return results

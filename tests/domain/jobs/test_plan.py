@@ -7,29 +7,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.domain.jobs.sample_jobs import DATA, NUMERICS, ONNX, PADDLE, TARGET, job_spec, model_spec, results_of
 
+from quantfleet_domain.calibration.graph import MIXED
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.assignment import corrections_of, files_of, is_idle, requirement, slice_of, work
 from quantfleet_domain.jobs.lifecycle import TaskKind
-from quantfleet_domain.jobs.plan import Plan, files_of, make_plan, requirement, slice_of, slices, with_shards, work
+from quantfleet_domain.jobs.plan import Plan, make_plan, shard_of, with_shards
 from quantfleet_domain.jobs.results import check_result
 from quantfleet_domain.jobs.spec import JobSpec
 from quantfleet_domain.jobs.work import (
     BenchmarkResult,
     BenchmarkWork,
     CalibrateResult,
+    CorrectWork,
     EvaluateResult,
     EvaluateWork,
     InspectResult,
     ModelForm,
     QuantizeResult,
+    QuantizeWork,
+    RecallResult,
     Result,
+    SettleResult,
+    SumsResult,
 )
 
 
 @given(samples=st.integers(1, 5000), shards=st.integers(1, 200))
-def test_slices_cut_the_samples_into_runs_of_nearly_one_size(samples: int, shards: int) -> None:
-    runs = slices(samples, shards)
+def test_shards_cut_the_samples_into_runs_of_nearly_one_size(samples: int, shards: int) -> None:
+    runs = [shard_of(samples, shard, shards) for shard in range(shards)]
     assert [index for first, count in runs for index in range(first, first + count)] == list(range(samples))
-    assert len(runs) == min(samples, shards)
     assert max(count for _, count in runs) - min(count for _, count in runs) <= 1
 
 
@@ -55,13 +61,16 @@ def test_a_settled_job_has_a_number_of_shards_that_its_samples_allow(samples: in
             assert found <= 2 * max(slots, 1)
 
 
+OWN = (TaskKind.RECALL, TaskKind.MERGE, TaskKind.CHOOSE, TaskKind.SETTLE, TaskKind.REPORT)
+AUTO = model_spec().calibration and replace(model_spec().calibration, calibrator="auto", bias_correction=False)
+
 SPECS = st.builds(
     job_spec,
     st.builds(
         model_spec,
         st.sampled_from(["net", "report"]),
         st.booleans(),
-        calibration=st.sampled_from([model_spec().calibration, None]),
+        calibration=st.sampled_from([model_spec().calibration, AUTO, None]),
         evaluate=st.sampled_from([model_spec().evaluate, None]),
         targets=st.lists(
             st.builds(
@@ -87,7 +96,7 @@ def test_a_plan_has_needs_first_and_work_for_every_task(spec: JobSpec) -> None:
         assert {*task.needs, *task.after} <= seen
         assert task.id not in seen
         seen.add(task.id)
-        if task.kind in (TaskKind.MERGE, TaskKind.REPORT):
+        if task.kind in OWN:
             continue
         # What it needs is enough: nothing else is looked into.
         known = _reachable(plan, results, task.id)
@@ -97,7 +106,7 @@ def test_a_plan_has_needs_first_and_work_for_every_task(spec: JobSpec) -> None:
         part = slice_of(asked)
         if part:
             assert part.first >= 0
-            assert part.count >= 1
+            assert part.count >= 1 or is_idle(spec, plan.details[task.id], known)
             assert part.first + part.count <= DATA.samples
         if isinstance(asked, BenchmarkWork):
             assert asked.variants
@@ -183,6 +192,50 @@ def test_what_a_task_requires_of_a_device() -> None:
     assert of("net/evaluate/0/paddle-cpu/fp32/0") == (("paddle-cpu",), "x86", False, 1, None)
 
 
+def test_nodes_of_any_instruction_set_may_calibrate_where_the_job_allows_it() -> None:
+    calibration = model_spec().calibration
+    assert calibration is not None
+    spec = job_spec(model_spec(calibration=replace(calibration, mixed=True)))
+    plan = make_plan(spec)
+    needed = requirement(spec, plan.details["net/calibrate/0"], results_of(plan))
+    assert needed.numerics == replace(NUMERICS, isa=MIXED)
+
+
+def test_a_shard_without_samples_is_idle() -> None:
+    spec = job_spec()
+    plan = make_plan(spec)
+    results = results_of(plan)
+    recalled = results["net/recall"]
+    assert isinstance(recalled, RecallResult)
+    results["net/recall"] = replace(recalled, samples=2)
+    idle = [is_idle(spec, plan.details[f"net/calibrate/{shard}"], results) for shard in range(3)]
+    assert sorted(idle) == [False, False, True]
+
+
+def test_biases_are_corrected_in_stages_each_on_what_the_one_before_left() -> None:
+    spec = job_spec()
+    plan = make_plan(spec)
+    results = results_of(plan)
+    for stage in range(5):
+        known = _reachable(plan, results, f"net/correct/{stage}/0")
+        asked = work(spec, plan.details[f"net/correct/{stage}/0"], known)
+        assert isinstance(asked, CorrectWork)
+        before = results[f"net/settle/{stage - 1}"] if stage else None
+        assert asked.corrections == (before.corrections if isinstance(before, SettleResult) else None)
+    quantized = work(spec, plan.details["net/quantize/onnx"], results)
+    assert isinstance(quantized, QuantizeWork)
+    assert quantized.corrections == corrections_of("net", results)
+
+
+def test_a_model_that_is_calibrated_twice_waits_for_what_the_first_run_counts() -> None:
+    calibration = model_spec().calibration
+    assert calibration is not None
+    other = model_spec("again", calibration=replace(calibration, calibrator="mse"))
+    tasks = {task.id: task for task in make_plan(job_spec(model_spec(), other)).tasks}
+    assert tasks["again/recall"].after == ("net/merge",)
+    assert tasks["net/recall"].after == ()
+
+
 def _evaluated(**fields: object) -> EvaluateResult:
     counted = (1,) * 10
     result = EvaluateResult("onnxruntime-cpu", "1", "int8", "static", "", 10, counted, counted, (True,) * 10)
@@ -191,22 +244,30 @@ def _evaluated(**fields: object) -> EvaluateResult:
 
 GOOD: dict[str, Result] = {
     "net/inspect": InspectResult(ONNX, ONNX, NUMERICS, (), ()),
-    "net/calibrate/0": CalibrateResult(ONNX, 6, 1.0, "numpy"),
+    "net/calibrate/0": CalibrateResult((ONNX,), 6, 1.0, "numpy"),
+    "net/correct/0/0": SumsResult(ONNX, 6, 1.0),
     "net/quantize/onnx": QuantizeResult("onnx", (ModelForm("u8s8", (ONNX,)),), ()),
     "net/benchmark/0/onnxruntime-cpu": BenchmarkResult("onnxruntime-cpu", "1", "cpu:0", 1.0, 1, 1, 1, (), (), ONNX),
     "net/evaluate/0/onnxruntime-cpu/int8/1": _evaluated(),
 }
 
 
+def _check(task: str, result: Result) -> None:
+    spec = job_spec()
+    plan = make_plan(spec)
+    detail = plan.details[task]
+    asked = None if detail.kind in OWN else work(spec, detail, results_of(plan))
+    check_result(detail, asked and slice_of(asked), result)
+
+
 @pytest.mark.parametrize("task", GOOD)
 def test_a_result_is_of_the_kind_of_its_task(task: str) -> None:
-    plan = make_plan(job_spec())
     for name, result in GOOD.items():
         if name == task:
-            check_result(plan.details[task], result)
+            _check(task, result)
         else:
             with pytest.raises(QuantfleetError) as caught:
-                check_result(plan.details[task], result)
+                _check(task, result)
             assert caught.value.code is ErrorCode.WORKER_FAILED
             assert f"it is a {type(result).__name__}" in caught.value.what
 
@@ -216,7 +277,10 @@ def test_a_result_is_of_the_kind_of_its_task(task: str) -> None:
     [
         ("net/inspect", InspectResult(ONNX, ONNX, replace(NUMERICS, engine="another"), (), ())),
         ("net/inspect", InspectResult(replace(ONNX, name="../x"), ONNX, NUMERICS, (), ())),
-        ("net/calibrate/0", CalibrateResult(ONNX, 7, 1.0, "numpy")),
+        ("net/calibrate/0", CalibrateResult((ONNX,), 7, 1.0, "numpy")),
+        ("net/calibrate/0", CalibrateResult((), 6, 1.0, "numpy")),
+        ("net/correct/0/0", SumsResult(ONNX, 7, 1.0)),
+        ("net/correct/0/0", SumsResult(None, 6, 1.0)),
         ("net/quantize/onnx", QuantizeResult("paddle", (ModelForm("u8s8", (ONNX,)),), ())),
         ("net/quantize/onnx", QuantizeResult("onnx", (), ())),
         ("net/quantize/onnx", QuantizeResult("onnx", (ModelForm("u8s8", (replace(ONNX, name="/etc/x"),)),), ())),
@@ -230,5 +294,5 @@ def test_a_result_is_of_the_kind_of_its_task(task: str) -> None:
 )
 def test_a_result_that_nothing_could_be_done_with_is_refused(task: str, result: Result) -> None:
     with pytest.raises(QuantfleetError) as caught:
-        check_result(make_plan(job_spec()).details[task], result)
+        _check(task, result)
     assert caught.value.code is ErrorCode.WORKER_FAILED

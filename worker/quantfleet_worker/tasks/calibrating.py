@@ -1,9 +1,12 @@
 """The task `calibrate`: run a slice of the data through the instrumented reference graph, and count."""
 
+import itertools
 import time
 
+from quantfleet_domain.calibration.auto import part_of
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.manifest import Sample
 from quantfleet_domain.jobs.work import CalibrateResult, CalibrateWork
 from quantfleet_worker.collecting.choice import collector
 from quantfleet_worker.execution.child import Report
@@ -20,11 +23,21 @@ def calibrate(work: CalibrateWork, workspace: Workspace, here: Surroundings, rep
     graph = CalibrationGraph.from_json(workspace.read(work.graph))
     feed = feeder(workspace, graph.inputs, work.preprocess)
     counted = collector(workspace.bundle("reference", [work.reference]) / work.reference.name, graph, work.numerics)
-    for done, (index, sample, tensor) in enumerate(feed.tensors(workspace, work.data)):
-        report(done / work.data.count, f"sample {done + 1} of {work.data.count}")
-        counted.observe(index, sample.name, {feed.input.name: tensor})
-    partial = workspace.keep("partial.bin", counted.partial().encode())
-    return CalibrateResult(partial, work.data.count, time.monotonic() - started, counted.name)
+    partials, kept = [], counted.partial()
+    samples = feed.tensors(workspace, work.data, _part)
+    for _, part in itertools.groupby(enumerate(samples), lambda item: _part(item[1][1])):
+        for done, (index, sample, tensor) in part:
+            report(done / work.data.count, f"sample {done + 1} of {work.data.count}")
+            counted.observe(index, sample.name, {feed.input.name: tensor})
+        whole = counted.partial()
+        partials.append(workspace.keep("partial.bin", whole.without(kept).encode()))
+        kept = whole
+    return CalibrateResult(tuple(partials), work.data.count, time.monotonic() - started, counted.name)
+
+
+def _part(sample: Sample) -> int:
+    """The part for which a sample may be held back; each gets a partial of its own."""
+    return part_of(sample.digest)
 
 
 def _check_class(work: CalibrateWork, here: Surroundings) -> None:

@@ -1,6 +1,6 @@
 """From samples to model inputs: the model's own preprocessing, and the one input that it feeds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +34,11 @@ class Feeder:
             )
         return tensor
 
-    def tensors(self, workspace: Workspace, part: Slice) -> Iterator[tuple[int, Sample, NDArray[np.float32]]]:
-        """(index, sample, tensor) of every sample of a slice."""
-        for index, sample, content in workspace.samples(part):
+    def tensors(
+        self, workspace: Workspace, part: Slice, key: Callable[[Sample], int] = lambda _: 0
+    ) -> Iterator[tuple[int, Sample, NDArray[np.float32]]]:
+        """(index, sample, tensor) of every sample of a slice, by `key` and then in order."""
+        for index, sample, content in workspace.samples(part, key):
             yield index, sample, self.tensor(content, sample.name)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
@@ -53,11 +53,11 @@ class Workspace:
             temporary.replace(path)
         return FileRef(name, digest, len(content))
 
-    def samples(self, part: Slice) -> Iterator[tuple[int, Sample, bytes]]:
-        """(index in the manifest, sample, bytes) of every sample of a slice, in order."""
-        manifest = Manifest.from_json(self.read(part.manifest))
-        for index in range(part.first, part.first + part.count):
-            sample = manifest.samples[index]
+    def samples(self, part: Slice, key: Callable[[Sample], int] = lambda _: 0) -> Iterator[tuple[int, Sample, bytes]]:
+        """(index in the manifest, sample, bytes) of every sample of a slice, by `key` and then in order."""
+        samples = Manifest.from_json(self.read(part.manifest)).samples
+        for index in sorted(range(part.first, part.first + part.count), key=lambda index: key(samples[index])):
+            sample = samples[index]
             yield index, sample, (self._cache / sample.digest).read_bytes()
 
 
