@@ -7,10 +7,12 @@ from typing import assert_never
 from quantfleet_domain.jobs.work import (
     BenchmarkWork,
     CalibrateWork,
+    CorrectWork,
     EvaluateWork,
     InspectWork,
     QuantizeWork,
     Result,
+    ScoreWork,
     Work,
 )
 from quantfleet_protos.v1 import task_pb2
@@ -40,6 +42,14 @@ def _do(work: Work, workspace: Workspace, here: Surroundings, report: Report) ->
             from quantfleet_worker.tasks.calibrating import calibrate
 
             return calibrate(work, workspace, here, report)
+        case ScoreWork():
+            from quantfleet_worker.tasks.scoring import score
+
+            return score(work, workspace, here, report)
+        case CorrectWork():
+            from quantfleet_worker.tasks.correcting import correct
+
+            return correct(work, workspace, here, report)
         case QuantizeWork():
             from quantfleet_worker.tasks.quantizing import quantize
 
