@@ -171,13 +171,13 @@ class Calibrating:
         """The table, or with `auto` every calibrator's, the automatic choice first."""
         spec, merged = self._spec, merge_partials(list(parts))
         graph = self._graph if spec.ties else replace(self._graph, ties=())
-        names = {"manifest": spec.data.manifest.digest, "preprocessing": merged.numerics_class.preprocessing}
+        manifest, preprocessing = spec.data.manifest.digest, merged.numerics_class.preprocessing
         if spec.calibrator == AUTO:
-            candidates = candidate_tables(parts, graph, **names)
+            candidates = candidate_tables(parts, graph, manifest=manifest, preprocessing=preprocessing)
             tables = [candidates[AUTO], *(table for name, table in candidates.items() if name != AUTO)]
         else:
             calibrator = calibrator_named(spec.calibrator, spec.percentile if spec.calibrator == "percentile" else None)
-            tables = [ScaleTable.build(merged, graph, calibrator, **names)]
+            tables = [ScaleTable.build(merged, graph, calibrator, manifest=manifest, preprocessing=preprocessing)]
         return tuple(tables)
 
     def choose(self) -> ChooseResult:
