@@ -46,10 +46,12 @@ class WeightSlot:
 
 
 class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishes no types
-    """ONNX Runtime's QDQ quantizer, which also leaves chosen tensors in float."""
+    """ONNX Runtime's QDQ quantizer, which also leaves chosen tensors in float, and keeps what limits a tensor that has
+    parameters of its own: without them it leaves a Relu or Clip out, because the range behind it does its work."""
 
     def __init__(self, model: ModelProto, plan: QdqPlan, overrides: Mapping[str, list[dict[str, object]]]) -> None:
         self._float_outputs = plan.float_outputs
+        self._given = frozenset(overrides)
         # The library wants a range of every tensor it looks at; the scales of those it quantizes are in `overrides`.
         anything = TensorData(lowest=np.float32(0), highest=np.float32(1))
         tensors: dict[str, Any] = dict.fromkeys(tensor_names(model.graph), anything)
@@ -70,6 +72,12 @@ class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishe
         """Mark a tensor for quantization, unless the plan leaves it in float."""
         if tensor_name not in self._float_outputs:
             super().quantize_activation_tensor(tensor_name)
+
+    def try_replacing_upstream_output(self, upstream_output_name: str, output_name: str) -> bool:
+        """Leave a Relu or Clip out, unless its input has parameters of its own; whether it was left out."""
+        if upstream_output_name in self._given:
+            return False
+        return bool(super().try_replacing_upstream_output(upstream_output_name, output_name))
 
 
 def plan(graph: GraphProto, excluded: frozenset[str] = frozenset()) -> QdqPlan:
@@ -121,7 +129,7 @@ def quantized_under(model: ModelProto, chosen: QdqPlan) -> QuantizedTensors:
     trial.CopyFrom(model)
     result = TableQuantizer(trial, chosen, {}).quantize_model()
     owners = {
-        node.input[0].removesuffix("_QuantizeLinearInput"): node.input[1].removesuffix("_scale")
+        node.input[0].removesuffix("_QuantizeLinear_Input"): node.input[1].removesuffix("_scale")
         for node in result.graph.node
         if node.op_type == "QuantizeLinear"
     }

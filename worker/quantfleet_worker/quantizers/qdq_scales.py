@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto
+from onnx import GraphProto, ModelProto, numpy_helper
 
 from quantfleet_domain.calibration.forms import (
     ActivationForm,
@@ -24,6 +24,8 @@ from .qdq_plan import QdqPlan, WeightSlot, plan, quantized_under
 
 FORMS = ("u8s8", "u8s8-paired")
 """u8 affine activations and s8 weights per channel; `-paired` for x86 without VNNI, see `paired_weights`."""
+
+_U8_MAX = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,30 @@ def qdq_scales(model: ModelProto, table: ScaleTable, form: str, chosen: QdqPlan)
             raise _invalid(f"it has no row for activation {owner!r}")
         source = rows[row.tied_to or row.tensor]
         parameters[name] = activation_parameters(ActivationForm.U8_AFFINE, source.lo, source.hi)
+    parameters |= _before_limits(model.graph, parameters)
     return QdqScales(parameters, {slot.name: _weight(model.graph, slot, table, form) for slot in wanted.weights})
+
+
+def _before_limits(
+    graph: GraphProto, parameters: Mapping[str, QuantizationParameters]
+) -> dict[str, QuantizationParameters]:
+    """The inputs of those Relu and Clip whose outputs have a range beyond their limits, because another tensor shares
+    it: they must not be left out, and their inputs get the same parameters."""
+    constants = {item.name: item for item in graph.initializer}
+    found = {}
+    for node in graph.node:
+        if node.op_type not in ("Relu", "Clip") or node.output[0] not in parameters or node.input[0] in parameters:
+            continue
+        of = parameters[node.output[0]]
+        given = [constants.get(name) for name in (*node.input[1:3], "", "")][:2]
+        lowest, highest = (float(numpy_helper.to_array(item)) if item is not None else None for item in given)
+        lowest = 0.0 if node.op_type == "Relu" else lowest
+        scale, zero_point = float(of.scale), int(of.zero_point)
+        below = lowest is not None and -zero_point * scale < lowest - scale / 2
+        above = highest is not None and (_U8_MAX - zero_point) * scale > highest + scale / 2
+        if below or above:
+            found[node.input[0]] = of
+    return found
 
 
 def _weight(graph: GraphProto, slot: WeightSlot, table: ScaleTable, form: str) -> WeightScales:
