@@ -144,7 +144,7 @@ class StatisticAccumulator:
         # Adding zero turns −0 into +0, so that equal extremes have equal bits.
         minimum, maximum = flat.min() + np.float32(0), flat.max() + np.float32(0)
         if not (np.isfinite(minimum) and np.isfinite(maximum)):
-            raise sample_not_finite(self._tensor, np.count_nonzero(~np.isfinite(flat)), sample_name)
+            raise sample_not_finite(self._tensor, int(np.count_nonzero(~np.isfinite(flat))), sample_name)
         bits = flat.view(np.uint32)
         before = self._counts[_SIGN_BIN]
         # Blocks keep the keys in the cache, and np.add.at needs no array as long as the partition for each of them.
