@@ -5,7 +5,7 @@ those of `quantity`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,11 @@ def later_stage(
 
 
 def candidates(reference: ModelProto, graph: CalibrationGraph, tables: Sequence[ScaleTable]) -> SimulatedRun:
-    """The last layers of the network in the form of each candidate table, against the network as it is."""
+    """The last layers of the network in the form of each candidate table, against the network as it is.
+
+    Weights stay in float: the tables differ in activations only, and what rounded weights do to means, which bias
+    correction takes out again, would drown the difference.
+    """
     built = SimulatedGraph(reference)
     last = [layer for layer in graph.layers if layer.last]
     network = built.network(last, None)
@@ -118,7 +122,8 @@ def candidates(reference: ModelProto, graph: CalibrationGraph, tables: Sequence[
         for layer in last
     }
     for index, table in enumerate(tables):
-        other = built.network(last, simulated(SCORED_FORM, reference, graph, table))
+        form = replace(simulated(SCORED_FORM, reference, graph, table), weights={})
+        other = built.network(last, form)
         for layer in last:
             difference = built.minus(other[layer.output], network[layer.output])
             error = _mean_square(built, difference, layer)
