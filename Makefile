@@ -6,7 +6,11 @@ INSTALLED := $(VENV)/.installed
 # What an install compiles: editable or not, it is then to be installed again.
 COMPILED := hatch_build.py $(wildcard worker/quantfleet_worker/collecting/*.[ch])
 
-.PHONY: demo test test-namespaces lint protos clean
+# The benchmarks' peers bring 1 GB of packages: they have an environment of their own, which only the benchmarks make.
+BENCH_VENV := .bench-venv
+BENCH_INSTALLED := $(BENCH_VENV)/.installed
+
+.PHONY: demo test test-namespaces lint protos clean bench-calibration bench-accuracy
 
 demo: $(INSTALLED) examples/digits/data/.prepared
 	$(BIN)/quantfleet run examples/digits/job.yaml --out demo-report
@@ -28,6 +32,14 @@ lint: $(INSTALLED)
 protos: $(INSTALLED)
 	protos/generate.sh
 
+# DATA=folder: trained networks and samples (bench/README.md). ONLY=ours,nncf: these tools; MODEL=name: this network.
+bench-calibration: $(BENCH_INSTALLED)
+	$(BENCH_VENV)/bin/python -m bench.calibration $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(if $(MODEL),--model $(MODEL))
+
+bench-accuracy: $(BENCH_INSTALLED)
+	@test -n "$(DATA)" || { echo "Name the folder with models and images: make bench-accuracy DATA=folder (bench/README.md)" >&2; exit 2; }
+	$(BENCH_VENV)/bin/python -m bench.accuracy --data $(DATA) $(if $(ONLY),--only $(ONLY)) $(if $(MODEL),--model $(MODEL))
+
 examples/digits/data/.prepared: examples/digits/prepare.py | $(INSTALLED)
 	$(BIN)/python examples/digits/prepare.py examples/digits/data
 	@touch $@
@@ -39,5 +51,13 @@ $(INSTALLED): pyproject.toml constraints.txt $(COMPILED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# PaddleSlim goes in without its dependencies: they pin an opencv-python that does not load with numpy 2.
+$(BENCH_INSTALLED): pyproject.toml constraints.txt bench/requirements.txt $(COMPILED)
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt --editable '.[all]'
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps paddleslim==2.6.0
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo-report examples/digits/data
+	rm -rf $(VENV) $(BENCH_VENV) demo-report examples/digits/data
