@@ -23,6 +23,7 @@ SCHEMA = "quantfleet/sums/v1"
 _FINEST = 30
 _MOST_SAMPLES = 1 << 22
 _MOST = float(1 << 40)
+_FURTHEST = 1023
 
 
 def unit_exponent(bound: float) -> int:
@@ -169,10 +170,22 @@ def _read(document: Node) -> Sums:
     members = document.members(("schema", "numerics_class", "subject", "samples", "quantities"))
     if members["schema"].text() != SCHEMA:
         raise members["schema"].malformed(f'"{SCHEMA}"')
-    samples = [node.integer(0) for node in members["samples"].items()]
-    quantities = {}
-    for name, node in members["quantities"].entries():
-        found = node.members(("exponent", "totals"))
-        totals = np.array([item.integer(-(1 << 62)) for item in found["totals"].items()], np.int64)
-        quantities[name] = ExactSum(found["exponent"].integer(-4096), totals)
-    return Sums(read_numerics(members["numerics_class"]), members["subject"].text(), frozenset(samples), quantities)
+    samples = frozenset(node.integer(0) for node in members["samples"].items())
+    quantities = {
+        name: _read_sum(node.members(("exponent", "totals")), len(samples))
+        for name, node in members["quantities"].entries()
+    }
+    return Sums(read_numerics(members["numerics_class"]), members["subject"].text(), samples, quantities)
+
+
+def _read_sum(found: Mapping[str, Node], samples: int) -> ExactSum:
+    exponent = found["exponent"].integer(-_FURTHEST)
+    if exponent > _FURTHEST:
+        raise found["exponent"].malformed(f"an exponent up to {_FURTHEST}")
+    # What no so many samples can add up to would overflow when it is merged.
+    most = min(samples, _MOST_SAMPLES) * int(_MOST)
+    totals = [(item, item.integer(-most)) for item in found["totals"].items()]
+    for item, total in totals:
+        if total > most:
+            raise item.malformed(f"at most {most}, for so many samples")
+    return ExactSum(exponent, np.array([total for _, total in totals], np.int64))
