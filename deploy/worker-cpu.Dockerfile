@@ -1,6 +1,9 @@
 # A worker for CPU engines: ONNX Runtime and Paddle (oneDNN), in Ray actors. Its image is some 2 GB.
 # Build from the repository's root: docker build -f deploy/worker-cpu.Dockerfile -t quantfleet-worker-cpu .
 FROM python:3.11-slim-bookworm AS build
+# gcc compiles the tap, which counts activations; Debian keeps one version of it per release, so none is pinned.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 WORKDIR /src
 RUN python -m venv /opt/quantfleet
 COPY . .

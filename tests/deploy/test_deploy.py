@@ -139,7 +139,7 @@ def test_an_image_runs_as_a_numbered_user_other_than_root(path: Path) -> None:
 def test_an_image_is_built_from_everything_that_the_wheel_needs_and_nothing_else(path: Path) -> None:
     kept = {line[1:] for line in Path(f"{path}.dockerignore").read_text().splitlines() if line.startswith("!")}
     rooms = {"protos", "domain", "wire", "coordinator", "worker", "client"}
-    assert kept == rooms | {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
+    assert kept == rooms | {"pyproject.toml", "hatch_build.py", "constraints.txt", "README.md", "LICENSE"}
     assert all((ROOT / name).exists() for name in kept)
 
 

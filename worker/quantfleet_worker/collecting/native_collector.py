@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, helper
+from onnx import NodeProto, helper
 
 from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass
 from quantfleet_domain.calibration.partial import Partial
 from quantfleet_domain.calibration.statistic import TensorStatistic, is_finite_bin, sample_not_finite, samples_overlap
 from quantfleet_domain.errors import QuantfleetError
 from quantfleet_worker.collecting.collector import Collector
+from quantfleet_worker.collecting.parts import parts
 from quantfleet_worker.collecting.tap_library import (
     DOMAIN,
     EMPTY,
@@ -36,14 +37,15 @@ class NativeCollector(Collector):
         self.name = NAME
         self._numerics = numerics
         blocked = blocked_graph(reference, graph.activations)
-        # Names that the optimiser found to be one tensor are counted once.
-        places = sorted(set(blocked.places.values()), key=lambda place: (place.value, place.channels))
-        self._slots = {name: places.index(blocked.places[name]) for name in graph.activations}
+        made_of = parts(blocked.model.graph, blocked.places)
+        places = sorted({place for found in made_of.values() for place in found})
+        self._slots = {name: [places.index(place) for place in made_of[name]] for name in graph.activations}
         self.taps = Taps(len(places))
         with library.opened(self.taps) as handle:
-            _tap(blocked, places, handle)
+            content = _tapped(blocked, places, handle)
+            del blocked  # so that its weights are not held twice
             try:
-                self._session = reference_session.session(blocked.model, library.options())
+                self._session = reference_session.session(content, library.options())
             except QuantfleetError as error:
                 raise TapUnavailableError(error.what) from error
         self._extremes: dict[int, tuple[NDArray[np.int32], NDArray[np.int32]]] = {}
@@ -66,30 +68,36 @@ class NativeCollector(Collector):
         return Partial(
             self._numerics,
             frozenset(self._extremes),
-            {name: self._statistic(slot, samples, extremes[:, :, slot]) for name, slot in self._slots.items()},
+            {name: self._statistic(slots, samples, extremes[:, :, slots]) for name, slots in self._slots.items()},
         )
 
-    def _statistic(self, slot: int, samples: NDArray[np.int64], extremes: NDArray[np.int32]) -> TensorStatistic:
-        counts = self.taps.counts(slot)
+    def _statistic(self, slots: list[int], samples: NDArray[np.int64], extremes: NDArray[np.int32]) -> TensorStatistic:
+        counts = self._counts(slots)
         bins = np.flatnonzero(counts)
-        seen = extremes[:, 0] != EMPTY
-        minimum, maximum = floats(extremes[seen]).T
-        return TensorStatistic(bins, counts[bins], samples[seen], minimum, maximum)
+        lowest, highest = extremes[:, 0].min(axis=1), extremes[:, 1].max(axis=1)
+        seen = lowest != EMPTY
+        return TensorStatistic(bins, counts[bins], samples[seen], floats(lowest[seen]), floats(highest[seen]))
+
+    def _counts(self, slots: list[int]) -> NDArray[np.int64]:
+        counts = self.taps.counts(slots[0])
+        for slot in slots[1:]:
+            counts += self.taps.counts(slot)
+        return counts
 
     def _not_finite(self, sample_name: str) -> QuantfleetError:
-        name = next(name for name, slot in self._slots.items() if self.taps.spoilt(slot))
-        counts = self.taps.counts(self._slots[name])
+        name = next(name for name, slots in self._slots.items() if any(map(self.taps.spoilt, slots)))
+        counts = self._counts(self._slots[name])
         bins = np.flatnonzero(counts)
         return sample_not_finite(name, int(counts[bins][~is_finite_bin(bins)].sum()), sample_name)
 
 
-def _tap(blocked: BlockedGraph, places: list[Place], handle: int) -> None:
-    """Put a tap behind whatever computes each place; the values that nothing computes are tapped first."""
+def _tapped(blocked: BlockedGraph, places: list[Place], handle: int) -> bytes:
+    """The model, serialised, with a tap behind whatever computes each place; what nothing computes is tapped first."""
     taps: dict[str, list[NodeProto]] = {}
     for slot, place in enumerate(places):
         block = blocked.block if place.channels else 1
         taps.setdefault(place.value, []).append(tap_node(place.value, handle, slot, place.channels, block))
-    model: ModelProto = blocked.model
+    model = blocked.model
     nodes: list[NodeProto] = []
     for node in model.graph.node:
         nodes.append(NodeProto.FromString(node.SerializeToString()))
@@ -99,3 +107,4 @@ def _tap(blocked: BlockedGraph, places: list[Place], handle: int) -> None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    return model.SerializeToString()

@@ -25,7 +25,7 @@ class NumpyCollector(Collector):
 
     def observe(self, sample_index: int, sample_name: str, feeds: Mapping[str, NDArray[np.float32]]) -> None:
         """See Collector."""
-        self._counted.observe(sample_index, sample_name, dict(self._run.activations(feeds)))
+        self._counted.observe(sample_index, sample_name, dict(self._run.unordered(feeds)))
 
     def partial(self) -> Partial:
         """See Collector."""

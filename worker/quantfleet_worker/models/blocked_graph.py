@@ -24,7 +24,7 @@ DONE = "quantfleet.done"
 _BLOCKED_DOMAIN = "com.microsoft.nchwc"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Place:
     """Where a tensor's values are: `value` of the optimised graph, which has this many real `channels` if blocked.
 
@@ -54,13 +54,23 @@ def blocked_graph(reference: Path, tensors: Sequence[str]) -> BlockedGraph:
     """
     model = onnx.load(reference)
     computed = {name for node in model.graph.node for name in node.output}
-    model = _optimised(_exposing(model, [name for name in tensors if name in computed]))
-    producers = {name: node for node in model.graph.node for name in node.output}
-    places = {name: _place(name, producers.get(name)) for name in tensors}
+    exposing = _exposing(model, [name for name in tensors if name in computed])
+    del model  # its weights are in `exposing` again
+    model = _optimised(exposing)
+    sources = {node.output[0]: source for node in model.graph.node if (source := reordered(node))}
+    places = {name: sources.get(name, Place(name, 0)) for name in tensors}
     _keep_what_computes(model.graph, {place.value for place in places.values()})
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), DONE))
     model.graph.output.append(helper.make_tensor_value_info(DONE, TensorProto.FLOAT, [1]))
     return BlockedGraph(model, places, _block())
+
+
+def reordered(node: NodeProto) -> Place | None:
+    """The blocked place of a node that turns a blocked tensor back; None for any other node."""
+    if (node.domain, node.op_type) != (_BLOCKED_DOMAIN, "ReorderOutput"):
+        return None
+    channels = next(int(item.i) for item in node.attribute if item.name == "channels")
+    return Place(node.input[0], channels)
 
 
 def unblocked(values: NDArray[np.float32], channels: int, block: int) -> NDArray[np.float32]:
@@ -70,28 +80,21 @@ def unblocked(values: NDArray[np.float32], channels: int, block: int) -> NDArray
     return np.moveaxis(blocks, -1, 2).reshape(batch, padded, *spatial)[:, :channels]
 
 
-def _exposing(model: ModelProto, tensors: list[str]) -> ModelProto:
-    """The model with `tensors` as further outputs."""
+def _exposing(model: ModelProto, tensors: list[str]) -> bytes:
+    """The model with `tensors` as further outputs, serialised."""
     own = {item.name for item in model.graph.output}
     exposed = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in own]
     model.graph.output.extend(exposed)
-    return model
+    return model.SerializeToString()
 
 
-def _optimised(model: ModelProto) -> ModelProto:
+def _optimised(model: bytes) -> ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimised.onnx"
         options = reference_session.options(optimize=True)
         options.optimized_model_filepath = str(path)
         reference_session.session(model, options)
         return onnx.load(path)
-
-
-def _place(tensor: str, producer: NodeProto | None) -> Place:
-    if producer is None or (producer.domain, producer.op_type) != (_BLOCKED_DOMAIN, "ReorderOutput"):
-        return Place(tensor, 0)
-    channels = next(int(item.i) for item in producer.attribute if item.name == "channels")
-    return Place(producer.input[0], channels)
 
 
 def _keep_what_computes(graph: GraphProto, values: set[str]) -> None:
@@ -133,8 +136,8 @@ def _block() -> int:
         [helper.make_tensor_value_info("map", TensorProto.FLOAT, [1, 1, 1, 1])],
         [weight],
     )
-    model = _optimised(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
-    return _padded_channels(model.graph.initializer)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return _padded_channels(_optimised(model.SerializeToString()).graph.initializer)
 
 
 def _padded_channels(weights: Iterable[TensorProto]) -> int:

@@ -36,11 +36,15 @@ def options(optimize: bool) -> Any:
     return found
 
 
-def session(model: ModelProto, wanted: Any) -> Any:
-    """An `InferenceSession` of the model with the `wanted` session options. Raises QuantfleetError(ENGINE_FAILED)."""
+def session(model: ModelProto | bytes, wanted: Any) -> Any:
+    """An `InferenceSession` of the model, serialised or not, with the `wanted` session options.
+
+    Raises QuantfleetError(ENGINE_FAILED).
+    """
     ort = onnxruntime_library.load()
+    content = model if isinstance(model, bytes) else model.SerializeToString()
     try:
-        return ort.InferenceSession(model.SerializeToString(), wanted, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(content, wanted, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         raise QuantfleetError(
             ErrorCode.ENGINE_FAILED, f"onnxruntime cannot load the reference graph: {error}"
