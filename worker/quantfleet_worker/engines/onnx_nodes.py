@@ -25,7 +25,10 @@ def count_nodes(model: Path, optimized: Path) -> NodeCounts:
         return NodeCounts(int8, len(wanted), ())
     left = next((item.value for item in source.metadata_props if item.key == FLOAT_KEY), "")
     reasons = dict(line.split(": ", 1) for line in left.splitlines())
-    remaining = {node.name: node for node in onnx.load(optimized).graph.node if node.op_type in _WEIGHTED}
+    blocked = _blocked_names(source.graph, wanted)
+    remaining = {
+        blocked.get(node.name, node.name): node for node in onnx.load(optimized).graph.node if node.op_type in _WEIGHTED
+    }
     fallbacks = [
         f"{node.name} ({node.op_type}): {reasons.get(node.name, _reason(node, source.graph))}"
         for node in wanted
@@ -38,6 +41,18 @@ def count_nodes(model: Path, optimized: Path) -> NodeCounts:
         if name not in known
     ]
     return NodeCounts(int8, len(wanted), tuple(fallbacks))
+
+
+def _blocked_names(graph: GraphProto, wanted: list[NodeProto]) -> dict[str, str]:
+    """The nodes by the names that they get on channel-blocked tensors: of their output, or that of what fused in."""
+    readers = {name: node for node in graph.node for name in node.input}
+    names: dict[str, str] = {}
+    for node in wanted:
+        outputs = [node.output[0]]
+        if outputs[0] in readers:
+            outputs += readers[outputs[0]].output
+        names |= {f"{output}_nchwc": node.name for output in outputs}
+    return names
 
 
 def _constant_products(graph: GraphProto) -> list[NodeProto]:

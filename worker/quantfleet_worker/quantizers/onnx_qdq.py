@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto, helper
 
 from quantfleet_domain.calibration.correction import FormCorrections
 from quantfleet_domain.calibration.scales import ScaleTable
@@ -44,8 +44,9 @@ def quantize(
     left = _left_in_float(model, chosen, chosen_corrections)
     quantizer = TableQuantizer(model, chosen, _overrides(qdq_scales(model, table, form, chosen)))
     quantized: ModelProto = quantizer.quantize_model()
+    _shield(quantized, frozenset(name for name in chosen.weighted if name not in chosen.nodes))
     metadata = {FORM_KEY: form, SCALES_KEY: table.sha256, FLOAT_KEY: "\n".join(left)}
-    onnx.helper.set_model_props(quantized, metadata)
+    helper.set_model_props(quantized, metadata)
     content = quantized.SerializeToString(deterministic=True)
     out.write_bytes(content)
     return QuantizedModel(
@@ -66,6 +67,22 @@ def _left_in_float(model: ModelProto, chosen: QdqPlan, corrections: FormCorrecti
         if name not in chosen.nodes
     }
     return tuple(f"{name}: {reason}" for name, reason in reasons.items())
+
+
+def _shield(quantized: ModelProto, left: frozenset[str]) -> None:
+    """Keep onnxruntime from quantizing float weights itself, with one scale per tensor, where it finds quantized inputs
+    (core/optimizer/qdq_transformer/weight_bias_quantization.cc): a Clip without limits hides what they are."""
+    dequantized = {node.output[0] for node in quantized.graph.node if node.op_type == "DequantizeLinear"}
+    nodes = []
+    for node in quantized.graph.node:
+        if node.name in left and node.input[0] in dequantized:
+            hidden = f"{node.name}.hidden_input"
+            nodes.append(helper.make_node("Clip", [node.input[0]], [hidden], name=f"{node.name}.shield"))
+            node.input[0] = hidden
+        nodes.append(node)
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del quantized.graph.node[:]
+    quantized.graph.node.extend(copies)
 
 
 def _overrides(scales: QdqScales) -> dict[str, list[dict[str, object]]]:
