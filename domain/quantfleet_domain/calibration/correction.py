@@ -85,6 +85,8 @@ class Corrections:
         for item in self.forms:
             if item.form == form:
                 return item
+        if not self.means:  # a network without layers shows no form, and there is nothing to correct
+            return FormCorrections(form, (), ())
         raise QuantfleetError(
             ErrorCode.SCALES_INVALID,
             f"there are no bias corrections for form {form!r}",
