@@ -1,11 +1,13 @@
 """Which task a device is given: exclusivity, priority, classes, pools, and the words for waiting."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.jobs.sample_jobs import NUMERICS, device
 
-from quantfleet_domain.calibration.graph import NumericsClass
+from quantfleet_domain.calibration.graph import MIXED, NumericsClass
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.hardware.pools import parse
 from quantfleet_domain.jobs.assignment import Requirement
@@ -127,6 +129,12 @@ def test_older_tasks_go_first_and_free_slots_are_the_limit() -> None:
         (Requirement(("onnxruntime-cpu",), "", True, 5, None), "", device(), "5 threads are asked for, it has 4 cores"),
         (Requirement(("onnxruntime-cpu",), "", False, 5, None), "", device(), ""),
         (Requirement(("onnxruntime-cpu",), "", False, 1, NUMERICS), "", device(), ""),
+        (
+            Requirement(("onnxruntime-cpu",), "", False, 1, replace(NUMERICS, isa=MIXED)),
+            "",
+            device(isa="x86_64/avx512_core"),
+            "",
+        ),
         (
             Requirement(("onnxruntime-cpu",), "", False, 1, NUMERICS),
             "",
