@@ -15,7 +15,7 @@ from quantfleet_domain.calibration.graph import Layer
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.calibration.sums import unit_exponent
 
-_ERROR_TO_SIGNAL = 2.0**-5
+_ERROR_TO_SIGNAL = 0.25
 
 
 def units(

@@ -11,12 +11,15 @@ def corrected(model: ModelProto, corrections: FormCorrections) -> ModelProto:
     """A copy of the graph whose layers have the corrected biases, each one of its own, as several may share one.
 
     An excluded layer gets a weight of its own, so that others can have theirs quantized. A layer whose bias is computed
-    stays as it is.
+    stays as it is. What a Gemm adds takes in its factor beta, of which onnxruntime's INT8 kernel knows nothing.
     """
     copy = ModelProto()
     copy.CopyFrom(model)
     nodes = {node.output[0]: node for node in copy.graph.node}
     constants = {item.name: item for item in copy.graph.initializer}
+    for node in copy.graph.node:
+        if node.op_type == "Gemm":
+            _take_in_beta(copy.graph, node, constants)
     for item in corrections.layers:
         _correct(copy.graph, nodes[item.layer], item, constants)
     for item in corrections.excluded:
@@ -31,23 +34,21 @@ def _correct(graph: GraphProto, node: NodeProto, item: LayerCorrection, constant
     if name and name not in constants:
         return
     bias = numpy_helper.to_array(constants[name]) if name else np.zeros_like(delta)
-    if node.op_type == "Gemm":
-        bias, delta = _addend(node, bias, delta)
+    if bias.size in (1, delta.size) and bias.shape[:-1] in ((), (1,)):
+        bias = bias.reshape(-1)  # a Gemm's, which can only be quantized as a vector
     del node.input[2:]
     node.input.append(_added(graph, bias + delta, f"{item.layer}.corrected_bias"))
 
 
-def _addend(
-    node: NodeProto, bias: NDArray[np.float32], delta: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What a Gemm adds, and what to add to it: as a vector where it can be one, since only that can be quantized."""
+def _take_in_beta(graph: GraphProto, node: NodeProto, constants: dict[str, TensorProto]) -> None:
     beta = next((item for item in node.attribute if item.name == "beta"), None)
-    if beta is not None and beta.f == 0:
-        node.attribute.remove(beta)
-        return np.zeros_like(delta), delta
-    if bias.size in (1, delta.size) and bias.shape[:-1] in ((), (1,)):
-        bias = bias.reshape(-1)
-    return bias, delta / np.float32(beta.f if beta is not None else 1)
+    if beta is None or (len(node.input) > 2 and node.input[2] and node.input[2] not in constants):
+        return
+    if beta.f != 1 and len(node.input) > 2 and node.input[2]:
+        addend = numpy_helper.to_array(constants[node.input[2]]) * np.float32(beta.f)
+        node.input[2] = _added(graph, addend, f"{node.output[0]}.addend")
+        constants[node.input[2]] = graph.initializer[-1]
+    node.attribute.remove(beta)
 
 
 def _added(graph: GraphProto, values: NDArray[np.float32], name: str) -> str:
