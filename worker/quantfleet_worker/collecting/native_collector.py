@@ -1,5 +1,6 @@
 """Counts inside the engine: every observed tensor gets a tap node right behind its producer. Not the tap itself."""
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,18 +37,18 @@ class NativeCollector(Collector):
     def __init__(self, library: TapLibrary, reference: Path, graph: CalibrationGraph, numerics: NumericsClass) -> None:
         self.name = NAME
         self._numerics = numerics
-        blocked = blocked_graph(reference, graph.activations)
-        made_of = parts(blocked.model.graph, blocked.places)
-        places = sorted({place for found in made_of.values() for place in found})
-        self._slots = {name: [places.index(place) for place in made_of[name]] for name in graph.activations}
-        self.taps = Taps(len(places))
-        with library.opened(self.taps) as handle:
-            content = _tapped(blocked, places, handle)
-            del blocked  # so that its weights are not held twice
-            try:
-                self._session = reference_session.session(content, library.options())
-            except QuantfleetError as error:
-                raise TapUnavailableError(error.what) from error
+        with tempfile.TemporaryDirectory() as folder:
+            blocked = blocked_graph(reference, graph.activations, Path(folder))
+            made_of = parts(blocked.model.graph, blocked.places)
+            places = sorted({place for found in made_of.values() for place in found})
+            self._slots = {name: [places.index(place) for place in made_of[name]] for name in graph.activations}
+            self.taps = Taps(len(places))
+            with library.opened(self.taps) as handle:
+                _tap(blocked, places, handle)
+                try:
+                    self._session = blocked.session(library.options())
+                except QuantfleetError as error:
+                    raise TapUnavailableError(error.what) from error
         self._extremes: dict[int, tuple[NDArray[np.int32], NDArray[np.int32]]] = {}
 
     def observe(self, sample_index: int, sample_name: str, feeds: Mapping[str, NDArray[np.float32]]) -> None:
@@ -91,8 +92,8 @@ class NativeCollector(Collector):
         return sample_not_finite(name, int(counts[bins][~is_finite_bin(bins)].sum()), sample_name)
 
 
-def _tapped(blocked: BlockedGraph, places: list[Place], handle: int) -> bytes:
-    """The model, serialised, with a tap behind whatever computes each place; what nothing computes is tapped first."""
+def _tap(blocked: BlockedGraph, places: list[Place], handle: int) -> None:
+    """Put a tap behind whatever computes each place; what nothing computes is tapped first."""
     taps: dict[str, list[NodeProto]] = {}
     for slot, place in enumerate(places):
         block = blocked.block if place.channels else 1
@@ -107,4 +108,3 @@ def _tapped(blocked: BlockedGraph, places: list[Place], handle: int) -> bytes:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
-    return model.SerializeToString()

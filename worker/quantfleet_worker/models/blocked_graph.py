@@ -8,9 +8,10 @@ while it optimises decides what it fuses, and so the bits: always all observed t
 
 import functools
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,32 +38,36 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class BlockedGraph:
-    """The optimised graph without its outputs (but `DONE`) and what only they needed; a model of the caller's own.
+    """The optimised graph without its outputs (but `DONE`) and what only they needed.
 
-    `places` has every observed tensor; `block` is the number of channels in a block on this CPU.
+    `model` is the caller's to change; its weights are in a file of `folder`. `places` has every observed tensor;
+    `block` is the number of channels in a block on this CPU.
     """
 
     model: ModelProto
     places: Mapping[str, Place]
     block: int
+    folder: Path
+
+    def session(self, options: Any) -> Any:
+        """An `InferenceSession` of the model as it is now. Raises QuantfleetError(ENGINE_FAILED)."""
+        path = self.folder / "instrumented.onnx"
+        path.write_bytes(self.model.SerializeToString())
+        return reference_session.session(path, options)
 
 
-def blocked_graph(reference: Path, tensors: Sequence[str]) -> BlockedGraph:
+def blocked_graph(reference: Path, tensors: Sequence[str], folder: Path) -> BlockedGraph:
     """The optimised graph of the reference graph in `reference`, which observes `tensors`: all that the recipe names.
 
-    Raises QuantfleetError(ENGINE_FAILED).
+    `folder` takes its files and must be there until the session is. Raises QuantfleetError(ENGINE_FAILED).
     """
-    model = onnx.load(reference)
-    computed = {name for node in model.graph.node for name in node.output}
-    exposing = _exposing(model, [name for name in tensors if name in computed])
-    del model  # its weights are in `exposing` again
-    model = _optimised(exposing)
+    model = _optimised(_exposing(reference.read_bytes(), tensors), folder)
     sources = {node.output[0]: source for node in model.graph.node if (source := reordered(node))}
     places = {name: sources.get(name, Place(name, 0)) for name in tensors}
     _keep_what_computes(model.graph, {place.value for place in places.values()})
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), DONE))
     model.graph.output.append(helper.make_tensor_value_info(DONE, TensorProto.FLOAT, [1]))
-    return BlockedGraph(model, places, _block())
+    return BlockedGraph(model, places, _block(), folder)
 
 
 def reordered(node: NodeProto) -> Place | None:
@@ -80,21 +85,26 @@ def unblocked(values: NDArray[np.float32], channels: int, block: int) -> NDArray
     return np.moveaxis(blocks, -1, 2).reshape(batch, padded, *spatial)[:, :channels]
 
 
-def _exposing(model: ModelProto, tensors: list[str]) -> bytes:
-    """The model with `tensors` as further outputs, serialised."""
-    own = {item.name for item in model.graph.output}
-    exposed = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in own]
-    model.graph.output.extend(exposed)
-    return model.SerializeToString()
+def _exposing(content: bytes, tensors: Sequence[str]) -> bytes:
+    """The serialised model with those of `tensors` that it computes among its outputs."""
+    graph = ModelProto.FromString(content).graph
+    own = {item.name for item in graph.output}
+    computed = {name for node in graph.node for name in node.output}
+    exposed = [name for name in tensors if name in computed - own]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in exposed]
+    # Messages one behind the other are one message: this saves writing all weights again.
+    return content + ModelProto(graph=GraphProto(output=outputs)).SerializeToString()
 
 
-def _optimised(model: bytes) -> ModelProto:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "optimised.onnx"
-        options = reference_session.options(optimize=True)
-        options.optimized_model_filepath = str(path)
-        reference_session.session(model, options)
-        return onnx.load(path)
+def _optimised(content: bytes, folder: Path) -> ModelProto:
+    """What ONNX Runtime makes of the serialised model; its weights are in a file of `folder`."""
+    path = folder / "optimised.onnx"
+    options = reference_session.options(optimize=True)
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    reference_session.session(content, options)
+    return onnx.load(path, load_external_data=False)
 
 
 def _keep_what_computes(graph: GraphProto, values: set[str]) -> None:
@@ -137,8 +147,6 @@ def _block() -> int:
         [weight],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return _padded_channels(_optimised(model.SerializeToString()).graph.initializer)
-
-
-def _padded_channels(weights: Iterable[TensorProto]) -> int:
-    return max((int(item.dims[0]) for item in weights if len(item.dims) == 4), default=1)
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = _optimised(model.SerializeToString(), Path(folder))
+    return max((int(item.dims[0]) for item in optimised.graph.initializer if len(item.dims) == 4), default=1)

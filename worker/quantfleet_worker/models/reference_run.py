@@ -4,6 +4,7 @@ Batch 1, one thread, in the graph that `blocked_graph` makes. Not for timing, an
 that is `collecting`.
 """
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,17 +21,16 @@ class ReferenceRun:
     """The graph in a session of its own, with the observed tensors as outputs. Not thread-safe."""
 
     def __init__(self, reference: Path, graph: CalibrationGraph) -> None:
-        blocked = blocked_graph(reference, graph.activations)
         inputs = {item.name for item in graph.inputs}
-        self._places = {name: place for name, place in blocked.places.items() if name not in inputs}
+        with tempfile.TemporaryDirectory() as folder:
+            blocked = blocked_graph(reference, graph.activations, Path(folder))
+            self._places = {name: place for name, place in blocked.places.items() if name not in inputs}
+            self._values = sorted({place.value for place in self._places.values()})
+            outputs = [helper.make_tensor_value_info(value, TensorProto.FLOAT, None) for value in self._values]
+            blocked.model.graph.output.extend(outputs)
+            self._session = blocked.session(reference_session.options(optimize=False))
         self._activations = graph.activations
         self._block = blocked.block
-        self._values = sorted({place.value for place in self._places.values()})
-        outputs = [helper.make_tensor_value_info(value, TensorProto.FLOAT, None) for value in self._values]
-        blocked.model.graph.output.extend(outputs)
-        content = blocked.model.SerializeToString()
-        del blocked  # so that its weights are not held twice
-        self._session = reference_session.session(content, reference_session.options(optimize=False))
 
     def activations(self, feeds: Mapping[str, NDArray[np.float32]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """The observed tensors of one sample, by name in recipe order: float32, batch 1.

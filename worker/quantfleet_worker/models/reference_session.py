@@ -1,6 +1,7 @@
 """How the reference engine is asked to run, for the same bits on every worker of a numerics class. Not for timing."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto
@@ -36,13 +37,13 @@ def options(optimize: bool) -> Any:
     return found
 
 
-def session(model: ModelProto | bytes, wanted: Any) -> Any:
-    """An `InferenceSession` of the model, serialised or not, with the `wanted` session options.
+def session(model: ModelProto | bytes | Path, wanted: Any) -> Any:
+    """An `InferenceSession` of a model, serialised, in a file or neither, with the `wanted` session options.
 
     Raises QuantfleetError(ENGINE_FAILED).
     """
     ort = onnxruntime_library.load()
-    content = model if isinstance(model, bytes) else model.SerializeToString()
+    content = model.SerializeToString() if isinstance(model, ModelProto) else model
     try:
         return ort.InferenceSession(content, wanted, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
