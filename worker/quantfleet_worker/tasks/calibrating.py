@@ -5,13 +5,12 @@ import time
 
 from quantfleet_domain.calibration.auto import part_of
 from quantfleet_domain.calibration.graph import CalibrationGraph
-from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Sample
 from quantfleet_domain.jobs.work import CalibrateResult, CalibrateWork
 from quantfleet_worker.collecting.choice import collector
 from quantfleet_worker.execution.child import Report
-from quantfleet_worker.models.reference_session import engine_version
-from quantfleet_worker.tasks.feeding import feeder, preprocessing_class
+from quantfleet_worker.tasks.feeding import feeder
+from quantfleet_worker.tasks.numerics_class import check_numerics
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
 
@@ -19,7 +18,7 @@ from quantfleet_worker.tasks.workspace import Workspace
 def calibrate(work: CalibrateWork, workspace: Workspace, here: Surroundings, report: Report) -> CalibrateResult:
     """Raises SAMPLE_UNREADABLE, SAMPLE_NOT_FINITE, PREPROCESS_INVALID; NUMERICS_MISMATCH on another kind of node."""
     started = time.monotonic()
-    _check_class(work, here)
+    check_numerics(work.numerics, work.preprocess, here)
     graph = CalibrationGraph.from_json(workspace.read(work.graph))
     feed = feeder(workspace, graph.inputs, work.preprocess)
     counted = collector(workspace.bundle("reference", [work.reference]) / work.reference.name, graph, work.numerics)
@@ -38,14 +37,3 @@ def calibrate(work: CalibrateWork, workspace: Workspace, here: Surroundings, rep
 def _part(sample: Sample) -> int:
     """The part for which a sample may be held back; each gets a partial of its own."""
     return part_of(sample.digest)
-
-
-def _check_class(work: CalibrateWork, here: Surroundings) -> None:
-    """The placement saw what the node registered; this is what runs now, after any upgrade in between."""
-    wanted, found = work.numerics, (engine_version(), here.numerics_isa, preprocessing_class(work.preprocess))
-    if (wanted.engine_version, wanted.isa, wanted.preprocessing) != found:
-        raise QuantfleetError(
-            ErrorCode.NUMERICS_MISMATCH,
-            f"this node computes as {found}, the job as {(wanted.engine_version, wanted.isa, wanted.preprocessing)}",
-            "install the same versions on all nodes of a pool, or submit the job again",
-        )
