@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from quantfleet_domain.calibration.correction import FormCorrections
-from quantfleet_domain.calibration.forms import ActivationForm, activation_parameters, weight_scales
+from quantfleet_domain.calibration.forms import weight_scales
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.paddle_files import find_files
@@ -31,20 +31,10 @@ from quantfleet_worker.models.paddle_program import (
     old_programs,
 )
 from quantfleet_worker.quantizers.paddle_bias import add_to_biases
-
-LEVELS = 127
-"""The largest code of a symmetric int8."""
-UNSIGNED = ("relu", "relu6")
-"""Operators whose outputs Paddle's oneDNN passes store as u8 with 255 levels; all other tensors are s8 with 127."""
-TRANSPARENT = ("pool2d", "concat", "reshape2", "transpose2", "flatten_contiguous_range", "nearest_interp_v2")
-"""Operators whose output has the type of their input."""
-WIDENING = 255 / LEVELS
-"""Widens a u8 tensor's range so that its codes end at 127: two products of such a code with an s8 weight fit the 16
-bits in which `vpmaddubsw` adds them on a CPU without VNNI; at full range they saturate."""
-
+from quantfleet_worker.quantizers.paddle_ranges import LEVELS, operands, ranges, thresholds
 
 FORMS = ("s8-symmetric", "s8-symmetric-headroom")
-"""Symmetric activations and weights per channel; `-headroom` for x86 without VNNI, see `WIDENING`."""
+"""Symmetric activations and weights per channel; `-headroom` for x86 without VNNI, see `headroom`."""
 HEAD = "a matrix product of a convolutional model is its head, which stays in float for its resolution"
 UNSCALED = "the scale table lacks its input or its weight"
 
@@ -79,7 +69,7 @@ def quantize(
         raise QuantfleetError(ErrorCode.SCALES_INVALID, f"unknown form {form!r}", f"forms here: {', '.join(FORMS)}")
     files = find_files(model)
     program = normalize(load_program(files))
-    thresholds, weights = _passed_on(program, _thresholds(table)), _weight_peaks(table)
+    known, weights = thresholds(program, table), _weight_peaks(table)
     corrections = corrections or FormCorrections(form, (), ())
     native = {row.tensor: row.native_name for row in table.weights}
     excluded = {native.get(layer.weight): layer.sqnr_db for layer in corrections.excluded}
@@ -89,11 +79,11 @@ def quantize(
     for operator in program.operators:
         if operator.type not in (*CONVOLUTIONS, *PRODUCTS):
             continue
-        (activation, weight), name = _operands(operator), operator.output_arg_names[0]
+        (activation, weight), name = operands(operator), operator.output_arg_names[0]
         reason = None
         if operator.type not in kinds:
             reason = HEAD
-        elif activation not in thresholds or weight not in weights:
+        elif activation not in known or weight not in weights:
             reason = UNSCALED
         elif weight in excluded:
             reason = f"excluded: its own SQNR of {excluded[weight]} dB is below the limit"
@@ -117,7 +107,8 @@ def quantize(
             "calibrate this model itself",
         )
     add_to_biases(program, _deltas(corrections, table))
-    quantized = _insert(program, kinds, _activation_ranges(program, thresholds, form), weights)
+    int8_ranges = ranges(program, known, int8_nodes, weights if form == FORMS[1] else None)
+    quantized = _insert(program, kinds, int8_ranges, weights)
     out.mkdir(parents=True, exist_ok=True)
     quantized.save(out, files.stem)
     return QuantizedProgram(out, form, tuple(int8_nodes), tuple(float_nodes))
@@ -136,7 +127,7 @@ def _deltas(corrections: FormCorrections, table: ScaleTable) -> dict[str, Array]
 
 
 def _insert(
-    program: PaddleProgram, kinds: tuple[str, ...], ranges: Mapping[str, float], weights: Mapping[str, Array]
+    program: PaddleProgram, kinds: tuple[str, ...], widths: Mapping[str, float], weights: Mapping[str, Array]
 ) -> PaddleProgram:
     """The program with quantize and dequantize operators and int8 weights; its scope is shared and changed."""
     paddle = load_paddle()
@@ -154,7 +145,7 @@ def _insert(
             quantizable_op_type=list(kinds),
             is_test=True,
         ).apply(graph)
-        for name, threshold in ranges.items():
+        for name, threshold in widths.items():
             _set_scale(program, name, np.array([threshold]))
         for name, peaks in weights.items():
             _set_scale(program, name, peaks)
@@ -163,37 +154,9 @@ def _insert(
             scope=scope,
             place=place,
             quantizable_op_type=[*kinds, *observers],
-            calibration_range_dict=dict(ranges),
+            calibration_range_dict=dict(widths),
         ).apply(graph)
         return replace(program, program=graph.to_program()).in_canonical_order()
-
-
-def _operands(operator: Any) -> tuple[str, str]:
-    slots = ("Input", "Filter") if operator.type in CONVOLUTIONS else ("X", "Y")
-    return operator.input(slots[0])[0], operator.input(slots[1])[0]
-
-
-def _thresholds(table: ScaleTable) -> dict[str, float]:
-    rows = {row.tensor: row for row in table.activations}
-    thresholds: dict[str, float] = {}
-    for row in table.activations:
-        source = rows[row.tied_to or row.tensor]
-        parameters = activation_parameters(ActivationForm.S8_SYMMETRIC, source.lo, source.hi)
-        if row.native_name is not None:
-            thresholds[row.native_name] = float(parameters.scale) * LEVELS
-    return thresholds
-
-
-def _passed_on(program: PaddleProgram, thresholds: Mapping[str, float]) -> dict[str, float]:
-    """The thresholds, and those of tensors that have none because their values are another's: after a max-pool, say."""
-    known = dict(thresholds)
-    for operator in program.operators:
-        averages = operator.type == "pool2d" and operator.attr("pooling_type") != "max"
-        inputs = [name for name in operator.input_arg_names if not program.is_parameter(name)]
-        if operator.type in TRANSPARENT and not averages and len(inputs) == 1 and inputs[0] in known:
-            for name in operator.output_arg_names:
-                known.setdefault(name, known[inputs[0]])
-    return known
 
 
 def _weight_peaks(table: ScaleTable) -> dict[str, Array]:
@@ -213,19 +176,6 @@ def _check_weight(program: PaddleProgram, operator: Any, name: str, peaks: Array
             f"weight {name} has {channels} output channels, and the scale table has {len(peaks)}",
             "use a scale table made from this model",
         )
-
-
-def _activation_ranges(program: PaddleProgram, thresholds: Mapping[str, float], form: str) -> dict[str, float]:
-    unsigned: set[str] = set()
-    for operator in program.operators:
-        inputs = [name for name in operator.input_arg_names if not program.is_parameter(name)]
-        if operator.type in UNSIGNED or (operator.type in TRANSPARENT and unsigned.issuperset(inputs)):
-            unsigned.update(operator.output_arg_names)
-    return {
-        name: threshold * (WIDENING if form == FORMS[1] and name in unsigned else 1.0)
-        for name, threshold in thresholds.items()
-        if name not in program.fetches  # what the user reads stays in float
-    }
 
 
 def _set_scale(program: PaddleProgram, name: str, values: Array) -> None:

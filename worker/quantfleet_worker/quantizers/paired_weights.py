@@ -22,12 +22,23 @@ def paired_scales(
     `weight` is a Conv's [C, K, …] with axis 0 or a matrix with axis 0 or 1. A convolution with one input channel per
     group has kernels of its own that do not add in pairs: its scales stay.
     """
+    peaks = largest_pairs(weight, axis, groups)
+    needed = peaks / (_LARGEST_SUM - _ROUNDING)
+    raised = np.nextafter(needed.astype(np.float32), np.float32(np.inf))
+    return np.where(needed > scales, raised, scales).astype(np.float32)
+
+
+def largest_pairs(weight: NDArray[np.float32], axis: int, groups: int) -> NDArray[np.float64]:
+    """The largest magnitude to which two neighbours of one sign sum in each channel, float64 (C,); as `paired_scales`.
+
+    Zeros where products do not add in pairs.
+    """
     rows = np.moveaxis(weight.astype(np.float64), axis, 0)
     if groups > 1 and rows.shape[1] == 1:
-        return scales
+        return np.zeros(rows.shape[0])
     spatial = rows.reshape(rows.shape[0], rows.shape[1], -1)
     # The three orders in which the reduction is laid out: NCHW, NHWC, and NHWC with each kernel position padded.
-    peaks = np.max(
+    peaks: NDArray[np.float64] = np.max(
         [
             _largest_pair(spatial.reshape(rows.shape[0], 1, -1)),
             _largest_pair(spatial.transpose(0, 2, 1).reshape(rows.shape[0], 1, -1)),
@@ -35,9 +46,7 @@ def paired_scales(
         ],
         axis=0,
     )
-    needed = peaks / (_LARGEST_SUM - _ROUNDING)
-    raised = np.nextafter(needed.astype(np.float32), np.float32(np.inf))
-    return np.where(needed > scales, raised, scales).astype(np.float32)
+    return peaks
 
 
 def _largest_pair(lines: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,111 @@
+"""The ranges with which tensors of a Paddle program are quantized. Not for inserting the operators that do so."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from quantfleet_domain.calibration.forms import ActivationForm, activation_parameters
+from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_worker.models.paddle_program import CONVOLUTIONS, Array, PaddleProgram
+from quantfleet_worker.quantizers.headroom import CodeLimits, code_limit
+
+LEVELS = 127
+"""The largest code of a symmetric int8."""
+UNSIGNED = ("relu", "relu6")
+"""Operators whose outputs Paddle's oneDNN passes store as u8 with 255 levels; all other tensors are s8 with 127."""
+TRANSPARENT = ("pool2d", "concat", "reshape2", "transpose2", "flatten_contiguous_range", "nearest_interp_v2")
+"""Operators whose output has the type of their input, and its scale: Paddle's oneDNN passes see to that."""
+
+
+def thresholds(program: PaddleProgram, table: ScaleTable) -> dict[str, float]:
+    """The largest magnitude of each tensor that has one in the table, or the values of one that has, by name here."""
+    rows = {row.tensor: row for row in table.activations}
+    known: dict[str, float] = {}
+    for row in table.activations:
+        source = rows[row.tied_to or row.tensor]
+        parameters = activation_parameters(ActivationForm.S8_SYMMETRIC, source.lo, source.hi)
+        if row.native_name is not None:
+            known[row.native_name] = float(parameters.scale) * LEVELS
+    for operator in program.operators:
+        inputs = activations_of(program, operator)
+        if operator.type in TRANSPARENT and len(inputs) == 1 and inputs[0] in known:
+            known.update(dict.fromkeys(operator.output_arg_names, known[inputs[0]]))
+    return known
+
+
+def ranges(
+    program: PaddleProgram,
+    known: Mapping[str, float],
+    int8: Collection[str],
+    weights: Mapping[str, Array] | None,
+) -> dict[str, float]:
+    """The range of each tensor from which an INT8 operator is computed; the rest stays in float, as what users read.
+
+    oneDNN fuses a sum of two activations into the convolution before it only where it knows the sum's range, so that
+    has one too. `known` are `thresholds`; `int8` names the outputs of the INT8 operators. With `weights`, the peaks of
+    theirs, the ranges of unsigned tensors are widened as a CPU without VNNI needs it.
+    """
+    layers = [operator for operator in program.operators if output_of(operator) in int8]
+    wanted = {operands(layer)[0] for layer in layers} | _sums(program)
+    for operator in reversed(program.operators):
+        if wanted.intersection(operator.output_arg_names):
+            wanted.update(operator.input_arg_names)
+    unsigned, limits = _unsigned(program), _limits(program, layers, weights or {})
+    return {
+        name: threshold * (limits.widening(name) if name in unsigned else 1.0)
+        for name, threshold in known.items()
+        if name in wanted and name not in program.fetches
+    }
+
+
+def operands(operator: Any) -> tuple[str, str]:
+    """The names of the activation and of the weight of a convolution or matrix product."""
+    slots = ("Input", "Filter") if operator.type in CONVOLUTIONS else ("X", "Y")
+    return operator.input(slots[0])[0], operator.input(slots[1])[0]
+
+
+def output_of(operator: Any) -> str:
+    """The name by which an operator is known: its first output."""
+    return str(operator.output_arg_names[0])
+
+
+def activations_of(program: PaddleProgram, operator: Any) -> list[str]:
+    """The inputs of an operator that are no parameters."""
+    return [name for name in operator.input_arg_names if not program.is_parameter(name)]
+
+
+def _sums(program: PaddleProgram) -> set[str]:
+    sums: set[str] = set()
+    for operator in program.operators:
+        inputs = activations_of(program, operator)
+        adds = operator.type == "elementwise_add" and len(inputs) > 1
+        if adds or (operator.type in UNSIGNED and sums.issuperset(inputs)):
+            sums.update(operator.output_arg_names)
+    return sums
+
+
+def _unsigned(program: PaddleProgram) -> set[str]:
+    unsigned: set[str] = set()
+    for operator in program.operators:
+        inputs = activations_of(program, operator)
+        if operator.type in UNSIGNED or (operator.type in TRANSPARENT and unsigned.issuperset(inputs)):
+            unsigned.update(operator.output_arg_names)
+    return unsigned
+
+
+def _limits(program: PaddleProgram, layers: list[Any], weights: Mapping[str, Array]) -> CodeLimits:
+    limits = []
+    for layer in layers:
+        activation, weight = operands(layer)
+        if weight in weights:
+            values, scales = program.parameter(weight), np.asarray(weights[weight] / LEVELS, np.float32)
+            convolves = layer.type in CONVOLUTIONS
+            axis = 0 if convolves or layer.attr("trans_y") else values.ndim - 1
+            limits.append((activation, code_limit(values, axis, scales, layer.attr("groups") if convolves else 1)))
+    shared = (
+        (*activations_of(program, operator), *operator.output_arg_names)
+        for operator in program.operators
+        if operator.type in TRANSPARENT
+    )
+    return CodeLimits(limits, shared)
