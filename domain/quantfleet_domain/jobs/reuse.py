@@ -7,6 +7,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from quantfleet_domain.calibration.auto import part_of
 from quantfleet_domain.calibration.partial import Partial
 from quantfleet_domain.jobs.manifest import Manifest
 
@@ -23,17 +24,28 @@ class Kept:
         """What its samples are, by content."""
         return Counter(self.manifest.samples[index].digest for index in self.partial.samples)
 
+    def is_sound(self) -> bool:
+        """Whether its samples are all in its manifest, and of one part (see `calibration.auto`).
+
+        A job with other statistics has failed by them; the next one is not to.
+        """
+        known = self.manifest.samples
+        if not all(index < len(known) for index in self.partial.samples):
+            return False
+        return len({part_of(known[index].digest) for index in self.partial.samples}) == 1
+
 
 def recall(wanted: Manifest, kept: Sequence[Kept]) -> tuple[tuple[Kept, ...], Manifest]:
     """The kept partials to use for `wanted`, each wholly within it and no two of one sample, and the samples missing.
 
-    The largest come first: fewer merges, and less that is in the way of others.
+    Those that are not sound are left aside; the largest come first: fewer merges, and less in the way of others.
     """
     remaining = Counter(sample.digest for sample in wanted.samples)
     chosen = []
-    for item in sorted(kept, key=lambda item: (-len(item.partial.samples), item.name)):
+    sound = (item for item in kept if item.is_sound())
+    for item in sorted(sound, key=lambda item: (-len(item.partial.samples), item.name)):
         digests = item.digests()
-        if digests and digests <= remaining:
+        if digests <= remaining:
             remaining -= digests
             chosen.append(item)
     missing = []

@@ -114,6 +114,30 @@ def test_merging_many_is_merging_them_one_by_one(numerics):
     assert merge_partials(shards[::-1]) == shards[0].merge(shards[1]).merge(shards[2].merge(shards[3]))
 
 
+@settings(max_examples=60)
+@given(st.data(), st.lists(sample, min_size=1, max_size=8))
+def test_taking_a_part_out_is_the_inverse_of_merging(numerics, data, samples):
+    taken = data.draw(st.sets(st.integers(0, len(samples) - 1)))
+    manifest = dict(enumerate(samples))
+    one, other = (
+        calibrate(numerics, {index: manifest[index] for index in manifest if (index in taken) is mine})
+        for mine in (True, False)
+    )
+    assert one.merge(other).without(other).encode() == one.encode()
+    assert one.merge(other).without(one).encode() == other.encode()
+    assert Partial.decode(one.merge(other).without(other).encode()) == one
+
+
+@settings(max_examples=60)
+@given(st.data(), st.lists(sample, min_size=1, max_size=8))
+def test_other_indices_are_those_of_samples_that_were_observed_under_them(numerics, data, samples):
+    indices = data.draw(st.lists(st.integers(0, 40), min_size=len(samples), max_size=len(samples), unique=True))
+    partial = calibrate(numerics, dict(enumerate(samples)))
+    renumbered = partial.renumbered(dict(enumerate(indices)))
+    assert renumbered.encode() == calibrate(numerics, dict(zip(indices, samples, strict=True))).encode()
+    assert renumbered.renumbered({new: old for old, new in enumerate(indices)}).encode() == partial.encode()
+
+
 def encoded(numerics):
     rng = np.random.default_rng(1)
     names = ("input", "relu", "logits")
