@@ -6,6 +6,7 @@ scale, or candidates that share the start of the network, share the work too. On
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,8 @@ class SimulatedGraph:
         self._layers = {node.output[0]: node for node in reference.graph.node}
         self._nodes: list[NodeProto] = []
         self._known: dict[bytes, tuple[str, ...]] = {}
-        self._constants: dict[bytes, TensorProto] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], TensorProto] = {}
+        self._kept: dict[str, str] = {}
         self._outputs: dict[str, None] = {}
 
     @property
@@ -83,9 +85,14 @@ class SimulatedGraph:
         self._outputs[name] = None
         return name
 
-    def constant(self, values: NDArray[np.float32] | NDArray[np.int64] | np.generic) -> str:
+    def constant(self, values: NDArray[Any] | np.generic) -> str:
         """Add a constant."""
-        return self._keep(numpy_helper.from_array(np.asarray(values)))
+        array = np.asarray(values)
+        digest = hashlib.sha256(np.ascontiguousarray(array).data).digest()
+        key = (array.dtype.str, array.shape, digest)
+        if key not in self._constants:
+            self._constants[key] = numpy_helper.from_array(array, f"constant/{len(self._constants)}")
+        return self._constants[key].name
 
     def model(self) -> ModelProto:
         """The graph as a model whose outputs are the means that were asked for."""
@@ -105,7 +112,7 @@ class SimulatedGraph:
     ) -> str:
         """This graph's name for a tensor as a node of the form reads it."""
         if name not in names:
-            return self._keep(given[name]) if name else ""
+            return self._keep(name, given) if name else ""
         if form is None or name not in form.activations:
             return names[name]
         return self._fake_quantized(names[name], form.activations[name])
@@ -129,7 +136,7 @@ class SimulatedGraph:
         return copy
 
     def _captured(self, name: str, names: Mapping[str, str], given: Mapping[str, TensorProto]) -> str:
-        return self._keep(given[name]) if name in given else names.get(name, name)
+        return self._keep(name, given) if name in given else names.get(name, name)
 
     def _apply(self, kind: str, *inputs: str) -> str:
         (name,) = self._add(helper.make_node(kind, inputs, [f"{inputs[0]}/{kind}"]), inputs)
@@ -149,14 +156,13 @@ class SimulatedGraph:
             self._known[key] = tuple(copy.output)
         return self._known[key]
 
-    def _keep(self, tensor: TensorProto) -> str:
-        copy = TensorProto.FromString(tensor.SerializeToString())
-        copy.name = ""
-        key = hashlib.sha256(copy.SerializeToString(deterministic=True)).digest()
-        if key not in self._constants:
-            copy.name = f"constant/{len(self._constants)}"
-            self._constants[key] = copy
-        return self._constants[key].name
+    def _keep(self, name: str, given: Mapping[str, TensorProto]) -> str:
+        """A constant of the reference graph, which is looked at once, or one that a source has beside those."""
+        if name not in self._given:
+            return self.constant(numpy_helper.to_array(given[name]))
+        if name not in self._kept:
+            self._kept[name] = self.constant(numpy_helper.to_array(self._given[name]))
+        return self._kept[name]
 
 
 def _needed(graph: GraphProto, tensors: set[str]) -> list[NodeProto]:

@@ -125,9 +125,7 @@ def quantized_under(model: ModelProto, chosen: QdqPlan) -> QuantizedTensors:
 
     Found by quantizing a copy with made-up ranges, so that the answer is what the quantizer will really ask for.
     """
-    trial = ModelProto()
-    trial.CopyFrom(model)
-    result = TableQuantizer(trial, chosen, {}).quantize_model()
+    result = TableQuantizer(_without_values(model), chosen, {}).quantize_model()
     owners = {
         node.input[0].removesuffix("_QuantizeLinear_Input"): node.input[1].removesuffix("_scale")
         for node in result.graph.node
@@ -147,6 +145,25 @@ def quantized_under(model: ModelProto, chosen: QdqPlan) -> QuantizedTensors:
         if item.name in axes and item.name in weighted_inputs
     )
     return QuantizedTensors(owners, weights)
+
+
+def _without_values(model: ModelProto) -> ModelProto:
+    """A copy whose float constants have one element in as many dimensions: what is quantized does not depend on them,
+    and quantizing them takes seconds."""
+    graph = model.graph
+    copy = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    copy.graph.name = graph.name
+    copy.graph.node.extend(graph.node)
+    copy.graph.input.extend(graph.input)
+    copy.graph.output.extend(graph.output)
+    copy.graph.value_info.extend(graph.value_info)
+    for item in graph.initializer:
+        if item.data_type == TensorProto.FLOAT:
+            one = np.ones([1] * len(item.dims), np.float32)
+            copy.graph.initializer.append(numpy_helper.from_array(one, item.name))
+        else:
+            copy.graph.initializer.append(item)
+    return copy
 
 
 def tensor_names(graph: GraphProto) -> tuple[str, ...]:
