@@ -1,0 +1,142 @@
+"""What Paddle's quantizer does to a program, seen on its reference graph: to simulate it. Not for the program itself.
+
+The rules are those of `paddle_ranges` and `paddle_onednn`, said of ONNX operators.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
+
+from quantfleet_domain.calibration.forms import (
+    ActivationForm,
+    QuantizationParameters,
+    activation_parameters,
+    weight_scales,
+)
+from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_worker.quantizers.headroom import CODES, CodeLimits, code_limit
+from quantfleet_worker.quantizers.paddle_ranges import LEVELS
+from quantfleet_worker.quantizers.qdq_plan import WEIGHTED
+from quantfleet_worker.quantizers.qdq_scales import WeightScales
+
+_TRANSPARENT = (
+    "AveragePool", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Reshape", "Resize", "Squeeze", "Transpose",
+    "Unsqueeze",
+)  # fmt: skip
+"""What `paddle_ranges.TRANSPARENT` becomes in ONNX."""
+
+
+@dataclass(frozen=True, eq=False)
+class PaddleScales:
+    """The quantized activations, and by output the weights of the layers that run in INT8."""
+
+    activations: Mapping[str, QuantizationParameters]
+    layers: Mapping[str, WeightScales]
+
+
+def paddle_scales(
+    graph: GraphProto, outputs: frozenset[str], table: ScaleTable, excluded: frozenset[str], *, headroom: bool
+) -> PaddleScales:
+    """What the Paddle model of a reference graph is quantized with; layers whose output is in `excluded` are in float.
+
+    `outputs` are what users read, which stays in float; `headroom` is for x86 without VNNI.
+    """
+    constants = {item.name: item for item in graph.initializer}
+    known = _thresholds(graph, table, constants)
+    layers = _layers(graph, table, known, excluded, constants)
+    wanted = _wanted(graph, {node.output[0]: node for node in graph.node if node.output[0] in layers}, constants)
+    unsigned = _unsigned(graph, constants)
+    limits = _limits(graph, layers if headroom else {}, constants)
+    activations = {}
+    for name, threshold in known.items():
+        if name in wanted and name not in outputs:
+            if name in unsigned:
+                scale, zero_point = threshold * limits.widening(name) / CODES, np.uint8(0)
+                activations[name] = QuantizationParameters(np.float32(scale), zero_point)
+            else:
+                activations[name] = QuantizationParameters(np.float32(threshold / LEVELS), np.int8(0))
+    return PaddleScales(activations, layers)
+
+
+def _thresholds(graph: GraphProto, table: ScaleTable, constants: Mapping[str, TensorProto]) -> dict[str, float]:
+    rows = {row.tensor: row for row in table.activations}
+    known: dict[str, float] = {}
+    for row in table.activations:
+        source = rows[row.tied_to or row.tensor]
+        if row.native_name is not None:
+            parameters = activation_parameters(ActivationForm.S8_SYMMETRIC, source.lo, source.hi)
+            known[row.tensor] = float(parameters.scale) * LEVELS
+    for node in graph.node:
+        inputs = _activations_of(node, constants)
+        if node.op_type in _TRANSPARENT and len(inputs) == 1 and inputs[0] in known:
+            known[node.output[0]] = known[inputs[0]]
+    return known
+
+
+def _layers(
+    graph: GraphProto,
+    table: ScaleTable,
+    known: Mapping[str, float],
+    excluded: frozenset[str],
+    constants: Mapping[str, TensorProto],
+) -> dict[str, WeightScales]:
+    """The layers in INT8, by output: convolutions where there are any, else matrix products."""
+    rows = {row.tensor: row for row in table.weights if row.native_name is not None}
+    weighted = [node for node in graph.node if node.op_type in WEIGHTED and node.input[1] in rows]
+    layers = {}
+    for node in [node for node in weighted if node.op_type == "Conv"] or weighted:
+        if node.input[0] in known and node.output[0] not in excluded:
+            row = rows[node.input[1]]
+            values = numpy_helper.to_array(constants[row.tensor])
+            layers[node.output[0]] = WeightScales(row.axis, weight_scales(row.absmax), values)
+    return layers
+
+
+def _wanted(graph: GraphProto, layers: Mapping[str, NodeProto], constants: Mapping[str, TensorProto]) -> set[str]:
+    """The inputs of the layers in INT8, the sums, and what they are computed from."""
+    wanted = {node.input[0] for node in layers.values()}
+    sums: set[str] = set()
+    for node in graph.node:
+        inputs = _activations_of(node, constants)
+        adds = node.op_type == "Add" and len(inputs) > 1
+        if adds or (_rectifies(node, constants) and sums.issuperset(inputs)):
+            sums.update(node.output)
+    wanted |= sums
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+    return wanted
+
+
+def _unsigned(graph: GraphProto, constants: Mapping[str, TensorProto]) -> set[str]:
+    unsigned: set[str] = set()
+    for node in graph.node:
+        inputs = _activations_of(node, constants)
+        if _rectifies(node, constants) or (node.op_type in _TRANSPARENT and unsigned.issuperset(inputs)):
+            unsigned.update(node.output)
+    return unsigned
+
+
+def _limits(graph: GraphProto, layers: Mapping[str, WeightScales], constants: Mapping[str, TensorProto]) -> CodeLimits:
+    limits = []
+    for node in graph.node:
+        if node.output[0] in layers:
+            layer = layers[node.output[0]]
+            groups = next((int(item.i) for item in node.attribute if item.name == "group"), 1)
+            limits.append((node.input[0], code_limit(layer.values, layer.axis, layer.scales, groups)))
+    shared = ((*_activations_of(node, constants), *node.output) for node in graph.node if node.op_type in _TRANSPARENT)
+    return CodeLimits(limits, shared)
+
+
+def _activations_of(node: NodeProto, constants: Mapping[str, TensorProto]) -> list[str]:
+    return [name for name in node.input if name and name not in constants]
+
+
+def _rectifies(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
+    """Whether the node is what Paddle calls relu or relu6."""
+    if node.op_type == "Clip":
+        floor = constants.get(node.input[1]) if len(node.input) > 1 else None
+        return floor is not None and float(numpy_helper.to_array(floor)) == 0
+    return bool(node.op_type == "Relu")
