@@ -237,7 +237,7 @@ def _decode_statistic(reader: "_Reader", name: str, all_samples: NDArray[np.int6
     counts = reader.numbers(bins.size) + 1
     samples = all_samples if reader.take(1) == _ALL_SAMPLES else reader.indices()
     minimum, maximum = reader.floats(samples.size), reader.floats(samples.size)
-    if not np.isin(samples, all_samples).all():
+    if not _among(samples, all_samples):
         raise MalformedError(f"tensor {name!r} saw samples that the partial does not name")
     if bins.size and (bins[-1] >= BINS or not is_finite_bin(bins).all()):
         raise MalformedError(f"tensor {name!r} has a bin outside the partition")
@@ -245,10 +245,18 @@ def _decode_statistic(reader: "_Reader", name: str, all_samples: NDArray[np.int6
         raise MalformedError(f"tensor {name!r} has counts beyond {MOST_ELEMENTS}")
     if not (np.isfinite(minimum).all() and np.isfinite(maximum).all() and (minimum <= maximum).all()):
         raise MalformedError(f"tensor {name!r} has extremes that are not finite or not in order")
-    if not np.isin(bin_of(np.concatenate((minimum, maximum))), bins).all() or (bins.size and not samples.size):
+    if not _among(bin_of(np.concatenate((minimum, maximum))), bins) or (bins.size and not samples.size):
         raise MalformedError(f"tensor {name!r} has extremes that its counts do not hold")
     # Adding zero turns −0 into +0, which is then seen not to be the canonical encoding.
     return TensorStatistic(bins, counts, samples, minimum + np.float32(0), maximum + np.float32(0))
+
+
+def _among(values: NDArray[np.int64], ordered: NDArray[np.int64]) -> bool:
+    """Whether all values are in an array of strictly increasing ones."""
+    if not ordered.size:
+        return not values.size
+    places = np.searchsorted(ordered, values)
+    return bool((ordered[np.minimum(places, ordered.size - 1)] == values).all())
 
 
 class _Reader:

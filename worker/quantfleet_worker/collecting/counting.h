@@ -29,6 +29,7 @@ struct tap {
     uint64_t *totals;  /* [BINS], what was spilled */
     uint64_t waiting;  /* elements in `hot` */
     uint64_t pending;  /* elements in `counts` */
+    uint64_t spills;   /* how often `counts` went to `totals` */
     int32_t lowest;    /* of this run, in the order of floats, see ORDERED */
     int32_t highest;
 };
@@ -104,6 +105,7 @@ static void spill(struct tap *tap)
         }
     }
     tap->pending = 0;
+    tap->spills++;
 }
 
 /* Moves the hot table to the tap's: from the largest exponents down, until all that waits is moved. */

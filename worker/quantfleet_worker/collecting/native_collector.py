@@ -73,23 +73,15 @@ class NativeCollector(Collector):
         )
 
     def _statistic(self, slots: list[int], samples: NDArray[np.int64], extremes: NDArray[np.int32]) -> TensorStatistic:
-        counts = self._counts(slots)
-        bins = np.flatnonzero(counts)
+        bins, counts = self.taps.counts(slots)
         lowest, highest = extremes[:, 0].min(axis=1), extremes[:, 1].max(axis=1)
         seen = lowest != EMPTY
-        return TensorStatistic(bins, counts[bins], samples[seen], floats(lowest[seen]), floats(highest[seen]))
-
-    def _counts(self, slots: list[int]) -> NDArray[np.int64]:
-        counts = self.taps.counts(slots[0])
-        for slot in slots[1:]:
-            counts += self.taps.counts(slot)
-        return counts
+        return TensorStatistic(bins, counts, samples[seen], floats(lowest[seen]), floats(highest[seen]))
 
     def _not_finite(self, sample_name: str) -> QuantfleetError:
         name = next(name for name, slots in self._slots.items() if any(map(self.taps.spoilt, slots)))
-        counts = self._counts(self._slots[name])
-        bins = np.flatnonzero(counts)
-        return sample_not_finite(name, int(counts[bins][~is_finite_bin(bins)].sum()), sample_name)
+        bins, counts = self.taps.counts(self._slots[name])
+        return sample_not_finite(name, int(counts[~is_finite_bin(bins)].sum()), sample_name)
 
 
 def _tap(blocked: BlockedGraph, places: list[Place], handle: int) -> None:

@@ -30,8 +30,8 @@ LIBRARY = _FOLDER / "_tap.so"
 _LANES = 32
 _TAP = np.dtype(
     {
-        "names": ["hot", "counts", "totals", "waiting", "pending", "lowest", "highest"],
-        "formats": [np.uintp, np.uintp, np.uintp, np.uint64, np.uint64, np.int32, np.int32],
+        "names": ["hot", "counts", "totals", "waiting", "pending", "spills", "lowest", "highest"],
+        "formats": [np.uintp, np.uintp, np.uintp, np.uint64, np.uint64, np.uint64, np.int32, np.int32],
     },
     align=True,
 )
@@ -77,10 +77,19 @@ class Taps:
         """The extremes of this run by slot, for `floats`; where a tensor had no elements, the smallest is EMPTY."""
         return self.state["lowest"].copy(), self.state["highest"].copy()
 
-    def counts(self, slot: int) -> NDArray[np.int64]:
-        """The counts of one tensor in all runs, int64 (BINS,)."""
-        found: NDArray[np.int64] = self.totals[slot].astype(np.int64) + self._counts[slot]
-        return found
+    def counts(self, slots: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The occupied bins of some tensors in all runs, in increasing order, and their counts; both int64 (B,)."""
+        tables = [self._counts[slot] for slot in slots] + [
+            self.totals[slot] for slot in slots if self.state["spills"][slot]
+        ]
+        occupied = tables[0] != 0
+        for table in tables[1:]:
+            occupied |= table != 0
+        bins = np.flatnonzero(occupied)
+        counts = np.zeros(bins.size, np.int64)
+        for table in tables:
+            counts += table[bins].astype(np.int64)
+        return bins, counts
 
 
 def floats(ordered: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -213,7 +222,7 @@ def _counts_right(library: TapLibrary) -> bool:
     real = np.concatenate((lanes[:, 0].ravel(), lanes[:, 1, :, :, :3].ravel()))
     lowest, highest = (floats(extremes) for extremes in taps.extremes())
     return all(
-        np.array_equal(taps.counts(slot), np.bincount(bin_of(values), minlength=BINS))
+        np.array_equal(taps.counts([slot]), np.unique(bin_of(values), return_counts=True))
         and (lowest[slot], highest[slot]) == (values.min(), values.max())
         for slot, values in enumerate((flat, real))
     )
