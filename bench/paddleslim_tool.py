@@ -44,13 +44,9 @@ class Feeds:
 
 def calibrate(model: Path, input_name: str, samples: Sequence[Array], algorithm: str) -> None:
     """Scales of the whole program, and the program with its quantize nodes, not saved."""
-    os.environ["FLAGS_enable_pir_api"] = "0"  # noqa: SIM112 - Paddle's own name
-    import paddle
-    from paddle.static import quantization
-
+    paddle = _paddle()
     paddle.enable_static()
-    untyped: Any = quantization
-    untyped.PostTrainingQuantization(
+    paddle.static.quantization.PostTrainingQuantization(
         paddle.static.Executor(paddle.CPUPlace()),
         str(model),
         model_filename=PROGRAM,
@@ -75,9 +71,7 @@ def quantize(
     bias_correction: bool = False,
 ) -> None:
     """Write the quantized program into the folder `target`; batch 1, all other arguments as they come."""
-    # PaddleSlim 2.6 reads and writes the older program format.
-    os.environ["FLAGS_enable_pir_api"] = "0"  # noqa: SIM112 - Paddle's own name
-    import paddle
+    paddle = _paddle()
     from paddleslim.quant import quant_post_static
 
     paddle.enable_static()
@@ -115,8 +109,7 @@ def predict(model: Path, arrays: Sequence[Array], *, precision: str) -> Outputs:
 
 def plain(model: Path, precision: str = "fp32") -> Callable[[Array], Outputs]:
     """Paddle Inference on one thread; `precision` as in `predict`."""
-    from paddle import inference
-
+    inference = _paddle().inference
     config = inference.Config(str(model / PROGRAM), str(model / PARAMETERS))
     config.disable_gpu()
     config.disable_glog_info()
@@ -140,3 +133,13 @@ def plain(model: Path, precision: str = "fp32") -> Callable[[Array], Outputs]:
         return result
 
     return forward
+
+
+def _paddle() -> Any:
+    """Paddle, which reads the flag once, when it is first imported: PaddleSlim 2.6 knows the older programs only."""
+    os.environ["FLAGS_enable_pir_api"] = "0"  # noqa: SIM112 - Paddle's own name
+    import paddle
+    import paddle.inference
+    import paddle.static.quantization
+
+    return paddle
