@@ -47,7 +47,7 @@ def _best(rows: Sequence[Row]) -> str:
     lines = [
         "### In short",
         "",
-        "Agreement in percent; of the other tools the best method, named in the table below.",
+        "Agreement in percent; of each tool the method with the highest.",
         "",
         "| model | arithmetic | quantfleet, default | quantfleet, best | ONNX Runtime | NNCF | PaddleSlim |",
         "|---|---|---|---|---|---|---|",
@@ -81,14 +81,17 @@ def _line(row: Row) -> str:
     if "failed" in row:
         return f"| {_TITLES[row['tool']]} | {row['method']} | failed: {row['failed']} | | | | | | |"
     sqnr = f"{row['sqnr_db']:.1f}" + ("" if row["sqnr_of"] == "logits" else " (probabilities)")
-    named = row["method"] if row["calibrator"] == "nncf" else f"{row['calibrator']}, {row['method']}"
-    cells = [_TITLES[row["tool"]], named, row["engine"], row["arithmetic"], f"{row['top1']:.1f}"]
+    cells = [_TITLES[row["tool"]], _named(row), row["engine"], row["arithmetic"], f"{row['top1']:.1f}"]
     cells += [
         f"{row['agreement']:.1f}",
         sqnr,
         *(_p_text(row.get(key)) for key in ("mcnemar_top1_p", "mcnemar_agreement_p")),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _named(row: Row) -> str:
+    return str(row["method"] if row["calibrator"] == "nncf" else f"{row['calibrator']}, {row['method']}")
 
 
 _PEERS = ("onnxruntime", "nncf", "paddleslim")
@@ -114,4 +117,7 @@ def _p_text(p: float | None) -> str:
 
 
 def _highest(rows: Sequence[Row]) -> str:
-    return f"{max(row['agreement'] for row in rows):.1f}" if rows else "-"
+    if not rows:
+        return "-"
+    best = max(rows, key=lambda row: float(row["agreement"]))
+    return f"{best['agreement']:.1f} ({_named(best)})"

@@ -19,13 +19,19 @@ from quantfleet_worker.engines.registry import engine_named
 
 Options = Mapping[str, Any]
 DEFAULT = "default"
+_PLAIN = {"bias_correction": False}
 CALIBRATIONS: Mapping[str, Options] = {
     DEFAULT: {},
+    f"{DEFAULT}, no bias correction": _PLAIN,
     "absmax": {"calibrator": "absmax"},
     "avg": {"calibrator": "avg"},
     "percentile 99.99": {"calibrator": "percentile", "percentile": 99.99},
     "entropy": {"calibrator": "entropy"},
+    "entropy, no bias correction": {"calibrator": "entropy", **_PLAIN},
     "mse": {"calibrator": "mse"},
+    "mse, no bias correction": {"calibrator": "mse", **_PLAIN},
+    "auto": {"calibrator": "auto"},
+    "auto, no bias correction": {"calibrator": "auto", **_PLAIN},
 }
 """What a row is called, and what stands in the job file under `calibration` besides the data."""
 
