@@ -11,9 +11,11 @@ import pytest
 from quantfleet.jobfile import document, measuring, samples
 from quantfleet_coordinator.jobs.dispatcher import LONGEST_POLL_S
 from quantfleet_coordinator.settings import Settings
-from quantfleet_domain.calibration.calibrators import CALIBRATORS, DEFAULT_CALIBRATOR
-from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass
+from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES, DEFAULT_CALIBRATOR
+from quantfleet_domain.calibration.correction import Corrections, FormCorrections, LayerCorrection
+from quantfleet_domain.calibration.graph import CalibrationGraph, Layer, NumericsClass
 from quantfleet_domain.calibration.scales import ActivationRow, ScalesHeader, WeightRow
+from quantfleet_domain.calibration.sums import ExactSum, Sums
 from quantfleet_domain.errors import CATALOGUE, ErrorCode, QuantfleetError
 from quantfleet_domain.hardware import pools
 from quantfleet_domain.hardware.offers import ENGINES
@@ -123,7 +125,7 @@ def test_defaults_of_the_job_file_are_those_of_the_code(heading: str, key: str, 
 
 @pytest.mark.parametrize(
     ("heading", "key", "known"),
-    [("Calibration", "calibrator", list(CALIBRATORS)), ("A target", "engines", list(ENGINES))],
+    [("Calibration", "calibrator", list(CALIBRATOR_NAMES)), ("A target", "engines", list(ENGINES))],
 )
 def test_every_choice_of_the_job_file_is_named(heading: str, key: str, known: list[str]) -> None:
     row = " ".join(_rows(_section("reference/job-file.md", heading))[key])
@@ -131,7 +133,7 @@ def test_every_choice_of_the_job_file_is_named(heading: str, key: str, known: li
 
 
 def test_every_calibrator_is_explained() -> None:
-    assert sorted(_rows(_section("guide/calibration.md", "Calibrators"))) == sorted(CALIBRATORS)
+    assert sorted(_rows(_section("guide/calibration.md", "Calibrators"))) == sorted(CALIBRATOR_NAMES)
 
 
 def test_every_quantity_of_a_gate_has_a_row() -> None:
@@ -209,7 +211,9 @@ def test_the_columns_of_the_csv_are_those_listed() -> None:
         ("Scale table", (ScalesHeader, NumericsClass, ActivationRow, WeightRow)),
         ("Manifest", (Sample,)),
         ("Raw samples", (Protocol,)),
-        ("Reference graph", (CalibrationGraph,)),
+        ("Sums", (Sums, ExactSum)),
+        ("Corrections", (Corrections, FormCorrections, LayerCorrection)),
+        ("Reference graph", (CalibrationGraph, Layer)),
     ],
 )
 def test_every_field_of_a_format_is_on_its_page(heading: str, kinds: tuple[Any, ...]) -> None:
