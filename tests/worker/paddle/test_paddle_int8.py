@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from quantfleet_worker.engines.onednn_log import count
 from quantfleet_worker.engines.paddle_cpu import ENGINE
 from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_pir import load_program
+from quantfleet_worker.models.paddle_program import load_paddle
 from quantfleet_worker.quantizers.paddle_onednn import FORMS, quantize
 
-from .conftest import Calibrated, calibrate, pictures
+from .conftest import SHAPE, Calibrated, calibrate, export, pictures
 
 INT8 = LoadOptions("int8", threads=1)
 FP32 = LoadOptions("fp32", threads=1)
@@ -78,6 +80,34 @@ def test_headroom_widens_only_what_is_unsigned_and_read_by_products_in_pairs(
     assert "relu6" in name
     assert 1.2 < ratio < 2
     assert len([name for name in ratios if "relu" in name]) == 3
+
+
+def test_an_output_that_int8_operators_read_stays_in_float(tmp_path: Path) -> None:
+    paddle = load_paddle()
+    nn = paddle.nn
+
+    class Network(nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2D(3, 8, 3), nn.Conv2D(8, 8, 3)
+
+        def forward(self, x: Any) -> Any:
+            features = nn.functional.relu(self.first(x))
+            return features, self.second(features)
+
+    paddle.seed(11)
+    model = Network()
+    model.eval()
+    old = export(model, tmp_path / "float", (None, *SHAPE[1:]), pir=False)
+    quantize(old, calibrate(old, tmp_path).table, PLAIN, tmp_path / "int8")
+    session = ENGINE.load(tmp_path / "int8", INT8)
+    images = pictures(8, seed=1)
+    wanted = ENGINE.load(old, FP32).run({"x": images}).values()
+    features, output = session.run({"x": images}).values()
+    assert len(np.unique(features)) > 256
+    for found, expected in zip((features, output), wanted, strict=True):
+        assert np.abs(found - expected).mean() < 0.1 * np.abs(expected).mean()
+    assert session.node_counts().int8 == 2
 
 
 def test_the_same_table_gives_the_same_bytes(old_model: Path, calibrated: Calibrated, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def largest_product(weight: np.ndarray[tuple[int, ...], np.dtype[np.float32]], c
     """Of a 1×1 convolution: the largest sum of two neighbouring products with codes up to `code`."""
     rows = weight.reshape(weight.shape[0], -1, 2)
     one_sided = [np.maximum(sign * rows, 0).sum(axis=2).max() for sign in (1, -1)]
-    return code * max(one_sided)
+    return float(code * max(one_sided))
 
 
 def test_products_at_the_limit_fit_in_16_bits_and_hardly_more_would() -> None:

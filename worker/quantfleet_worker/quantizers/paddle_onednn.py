@@ -31,7 +31,7 @@ from quantfleet_worker.models.paddle_program import (
     old_programs,
 )
 from quantfleet_worker.quantizers.paddle_bias import add_to_biases
-from quantfleet_worker.quantizers.paddle_ranges import LEVELS, operands, ranges, thresholds
+from quantfleet_worker.quantizers.paddle_ranges import LEVELS, operands, part_outputs, ranges, thresholds
 
 FORMS = ("s8-symmetric", "s8-symmetric-headroom")
 """Symmetric activations and weights per channel; `-headroom` for x86 without VNNI, see `headroom`."""
@@ -69,6 +69,7 @@ def quantize(
         raise QuantfleetError(ErrorCode.SCALES_INVALID, f"unknown form {form!r}", f"forms here: {', '.join(FORMS)}")
     files = find_files(model)
     program = normalize(load_program(files))
+    part_outputs(program)
     known, weights = thresholds(program, table), _weight_peaks(table)
     corrections = corrections or FormCorrections(form, (), ())
     native = {row.tensor: row.native_name for row in table.weights}

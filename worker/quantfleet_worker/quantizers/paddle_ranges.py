@@ -7,7 +7,7 @@ import numpy as np
 
 from quantfleet_domain.calibration.forms import ActivationForm, activation_parameters
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_worker.models.paddle_program import CONVOLUTIONS, Array, PaddleProgram
+from quantfleet_worker.models.paddle_program import CONVOLUTIONS, Array, PaddleProgram, old_programs
 from quantfleet_worker.quantizers.headroom import CodeLimits, code_limit
 
 LEVELS = 127
@@ -16,6 +16,21 @@ UNSIGNED = ("relu", "relu6")
 """Operators whose outputs Paddle's oneDNN passes store as u8 with 255 levels; all other tensors are s8 with 127."""
 TRANSPARENT = ("pool2d", "concat", "reshape2", "transpose2", "flatten_contiguous_range", "nearest_interp_v2")
 """Operators whose output has the type of their input, and its scale: Paddle's oneDNN passes see to that."""
+
+
+def part_outputs(program: PaddleProgram) -> None:
+    """Let what reads an output of the program read a copy: the output stays in float, and the copy may be quantized."""
+    block = program.program.global_block()
+    with old_programs():
+        for name in program.fetches:
+            readers = [operator for operator in program.consumers(name) if operator.type != "fetch"]
+            if readers:
+                source, copy = block.var(name), f"{name}.read"
+                block.create_var(name=copy, shape=source.shape, dtype=source.dtype, persistable=False)
+                for operator in readers:
+                    operator._rename_input(name, copy)
+                index = block.ops.index(readers[0])
+                block._insert_op(index, type="assign", inputs={"X": [name]}, outputs={"Out": [copy]})
 
 
 def thresholds(program: PaddleProgram, table: ScaleTable) -> dict[str, float]:
@@ -29,8 +44,13 @@ def thresholds(program: PaddleProgram, table: ScaleTable) -> dict[str, float]:
             known[row.native_name] = float(parameters.scale) * LEVELS
     for operator in program.operators:
         inputs = activations_of(program, operator)
-        if operator.type in TRANSPARENT and len(inputs) == 1 and inputs[0] in known:
+        if len(inputs) != 1 or inputs[0] not in known:
+            continue
+        if operator.type in (*TRANSPARENT, "assign"):
             known.update(dict.fromkeys(operator.output_arg_names, known[inputs[0]]))
+        elif operator.type in UNSIGNED:
+            # Where nothing was below zero, values cannot tell its sides apart, and the table may name the other one.
+            known.setdefault(operator.output_arg_names[0], known[inputs[0]])
     return known
 
 
