@@ -56,6 +56,8 @@ def remaining(report: Report) -> tuple[Section, ...]:
         accuracy,
         int8_nodes,
         calibration,
+        scores,
+        outliers,
         hardware,
         settings,
         versions,
@@ -180,13 +182,53 @@ def int8_nodes(report: Report) -> Section:
 
 
 def calibration(report: Report) -> Section:
-    """How each model's scale table was made."""
+    """How each model's scale table was made, and what was done to its biases."""
     rows = (
-        (model, c.calibrator, str(c.samples), str(c.shards), words.number(c.seconds), words.facts(c.numerics_class))
+        (
+            model,
+            words.calibrator(c),
+            f"{c.samples} ({c.recalled} recalled)" if c.recalled else str(c.samples),
+            str(c.shards),
+            words.number(c.seconds),
+            "; ".join(c.collectors) or words.MISSING,
+            words.bias_correction(c.bias_correction),
+            "; ".join(c.excluded) or "none",
+            words.facts(c.numerics_class),
+        )
         for model, c in sorted(report.calibration.items())
     )
-    header = ("Model", "Calibrator", "Samples", "Shards", "Seconds", "Numerics class")
-    return Section("Calibration", header, tuple(rows), frozenset({2, 3, 4}))
+    header = (
+        *("Model", "Calibrator", "Samples", "Shards", "Seconds"),
+        *("Counted by", "Bias correction", "Layers left in float", "Numerics class"),
+    )
+    note = (
+        "Recalled samples were counted by earlier jobs." if any(c.recalled for c in report.calibration.values()) else ""
+    )
+    return Section("Calibration", header, tuple(rows), frozenset({2, 3, 4}), note)
+
+
+def scores(report: Report) -> Section:
+    """How the candidate tables of `auto` did, the best first."""
+    rows = (
+        (model, name, f"{score:.2f}", "chosen" if name == c.chosen else "")
+        for model, c in sorted(report.calibration.items())
+        for name, score in sorted((c.scores or {}).items(), key=lambda item: (item[0] != c.chosen, -item[1]))
+    )
+    note = "Signal-to-noise ratio of outputs on samples held back; auto gives each tensor the calibrator best for it alone."
+    header = ("Model", "Scale table", "Output SQNR [dB]", "Verdict")
+    return Section("What auto chose from", header, tuple(rows), frozenset({2}), note)
+
+
+def outliers(report: Report) -> Section:
+    """The samples that stretch ranges, and how far."""
+    rows = (
+        (model, o.sample, str(o.tensors), o.worst, words.number(o.absmax), words.number(o.without))
+        for model, c in sorted(report.calibration.items())
+        for o in c.outliers
+    )
+    note = "Look at them: a broken sample is to be left out, a rare but real one is what mse and percentile are for."
+    header = ("Model", "Sample", "Tensors", "Most so", "Largest magnitude", "Without such samples")
+    return Section("Samples that drive ranges", header, tuple(rows), frozenset({2, 4, 5}), note)
 
 
 def hardware(report: Report) -> Section:
@@ -224,9 +266,11 @@ def digests(report: Report) -> Section:
     """What the figures come from, by content."""
     models = ((f"model {m.name} ({m.format})", m.sha256) for m in report.models)
     tables = ((f"scale table of {name}", c.scales_sha256) for name, c in sorted(report.calibration.items()))
+    corrected = ((name, c.bias_correction) for name, c in sorted(report.calibration.items()))
+    biases = ((f"bias corrections of {name}", done.sha256) for name, done in corrected if done)
     samples = (
         (f"raw samples of {r.model} on {r.engine}, {words.place(r)}, {words.setting(r)}", r.samples_artifact)
         for r in report.results
         if r.samples_artifact
     )
-    return Section("Digests", ("What", "SHA-256"), tuple(dict.fromkeys((*models, *tables, *samples))))
+    return Section("Digests", ("What", "SHA-256"), tuple(dict.fromkeys((*models, *tables, *biases, *samples))))

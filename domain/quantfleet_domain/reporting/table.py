@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from quantfleet_domain.reporting.report import FleetDevice, Report, Result
+from quantfleet_domain.reporting.report import Calibration, FleetDevice, Report, Result
 
 PRECISION_LABELS = {
     "fp32": "FP32",
@@ -125,7 +125,7 @@ def _row(report: Report, group: Sequence[Result], method: str, hardware: str, me
     quantized = [value for precision, value in cells.items() if precision.startswith("int8")]
     of_precision = {r.precision: figure.value for r in group if (figure := r.accuracy_of(metric))}
     calibration = report.calibration.get(group[0].model)
-    label = "" if method == "none" else f"{method}, {calibration.calibrator}" if calibration else method
+    label = "" if method == "none" else f"{method}, {_calibrator(calibration)}" if calibration else method
     return Row(
         model=group[0].model,
         engine=group[0].engine,
@@ -137,3 +137,7 @@ def _row(report: Report, group: Sequence[Result], method: str, hardware: str, me
         method=label,
         noisy=tuple(r.precision for r in group if r.quiet is False),
     )
+
+
+def _calibrator(calibration: Calibration) -> str:
+    return f"auto: {calibration.chosen}" if calibration.chosen else calibration.calibrator

@@ -7,7 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests.domain.reporting.sample_reports import failed_report, sample_report, two_model_report
+from tests.domain.reporting.sample_reports import failed_report, sample_report, tuned_report, two_model_report
 
 from quantfleet.rendering.html import headlines, to_html
 from quantfleet.rendering.plots import accuracy_plot, latency_plot
@@ -99,6 +99,15 @@ def test_the_page_shows_what_was_measured_where_and_how(html: str) -> None:
     for table in tables(sample_report()):
         assert table.title in text
         assert all(str(row.max_speedup) in text for row in table.rows)
+
+
+def test_the_page_shows_what_auto_chose_and_what_stretches_ranges() -> None:
+    text = Page(to_html(tuned_report())).text
+    for expected in ("auto: entropy", "27 layers in 5 stages", "What auto chose from", "Samples that drive ranges"):
+        assert expected in text
+    page = Page(to_html(tuned_report(HOSTILE)))
+    assert f"lamp of {' '.join(HOSTILE.split())}.jpg" in page.text
+    assert "script" not in page.elements
 
 
 def test_int8_that_is_slower_is_asked_why() -> None:

@@ -12,11 +12,13 @@ from quantfleet_domain.reporting.gates import evaluate
 from quantfleet_domain.reporting.report import (
     Absent,
     Accuracy,
+    BiasCorrection,
     Calibration,
     FleetDevice,
     JobError,
     JobSummary,
     ModelEntry,
+    Outlier,
     Report,
     Result,
     SpeedupFigure,
@@ -152,6 +154,24 @@ def sample_report(model: str = "mobilenet") -> Report:
         gates=evaluate(GATES, results),
         warnings=("ISA differs between the calibrating and the measuring node",),
     )
+
+
+def tuned_report(model: str = "mobilenet") -> Report:
+    """With `auto`, biases corrected, samples recalled, a layer left in float and a sample that stretches ranges."""
+    whole = sample_report(model)
+    tuned = replace(
+        whole.calibration[model],
+        calibrator="auto",
+        chosen="entropy",
+        scores={"auto": 25.7, "absmax": 24.25, "entropy": 26.125},
+        recalled=60,
+        collectors=("numpy (the compiled tap is not in use: no compiler)", "tap"),
+        ties=True,
+        bias_correction=BiasCorrection("b1" * 32, 100, 27, 5, 12.5),
+        excluded=("u8s8: conv1: 8.1 dB",),
+        outliers=(Outlier(f"lamp of {model}.jpg", 12, "relu1", 41.5, 20.25),),
+    )
+    return replace(whole, calibration={model: tuned})
 
 
 def two_model_report() -> Report:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.domain.reporting.sample_reports import failed_report, sample_report, two_model_report
+from tests.domain.reporting.sample_reports import failed_report, sample_report, tuned_report, two_model_report
 
 from quantfleet_domain.reporting import words
 from quantfleet_domain.reporting.csv import to_csv
@@ -83,8 +83,38 @@ def test_the_markdown_says_protocol_gates_absences_hardware_and_provenance() -> 
         assert expected in markdown
 
 
+def test_the_markdown_says_how_ranges_and_biases_were_made() -> None:
+    markdown = to_markdown(tuned_report())
+    for expected in (
+        "| 56.50 | 54.00 | static, auto: entropy |",
+        "| mobilenet | auto: entropy | 100 (60 recalled) | 4 | 41.7 | numpy (the compiled tap is not in use: no",
+        " compiler); tap | 27 layers in 5 stages",
+        "| 27 layers in 5 stages, on 100 samples, 12.5 s | u8s8: conv1: 8.1 dB |",
+        "## What auto chose from",
+        "| mobilenet | entropy | 26.12 | chosen |\n| mobilenet | auto | 25.70 |  |\n| mobilenet | absmax | 24.25 |  |",
+        "## Samples that drive ranges",
+        "| mobilenet | lamp of mobilenet.jpg | 12 | relu1 | 41.5 | 20.25 |",
+        "| bias corrections of mobilenet | " + "b1" * 32,
+    ):
+        assert expected in markdown
+
+
+def test_a_plain_calibration_has_no_tables_of_what_it_lacks() -> None:
+    markdown = to_markdown(sample_report())
+    assert "| mobilenet | mse | 100 | 4 | 41.7 | — | none | none |" in markdown
+    for title in ("What auto chose from", "Samples that drive ranges", "recalled"):
+        assert title not in markdown
+
+
+def test_a_calibrators_parameter_is_shown() -> None:
+    report = sample_report()
+    calibration = replace(report.calibration["mobilenet"], calibrator="percentile", parameter=99.9999)
+    markdown = to_markdown(replace(report, calibration={"mobilenet": calibration}))
+    assert "| mobilenet | percentile 99.9999 | 100 |" in markdown
+
+
 def test_every_row_of_every_markdown_table_has_as_many_cells_as_its_header() -> None:
-    hostile = sample_report("a|b\n<script>`x`")
+    hostile = tuned_report("a|b\n<script>`x`")
     width = 0
     for line in to_markdown(hostile).splitlines():
         if not line.startswith("|"):
@@ -141,10 +171,10 @@ def test_the_csv_has_one_line_a_result_and_units_in_its_columns() -> None:
 
 
 def test_rendering_is_the_same_after_a_round_trip() -> None:
-    report = two_model_report()
-    again = Report.from_json(report.to_json())
-    assert to_markdown(again) == to_markdown(report)
-    assert to_csv(again) == to_csv(report)
+    for report in (two_model_report(), tuned_report()):
+        again = Report.from_json(report.to_json())
+        assert to_markdown(again) == to_markdown(report)
+        assert to_csv(again) == to_csv(report)
 
 
 def test_a_row_never_holds_figures_of_two_measurements() -> None:
