@@ -16,11 +16,15 @@
 #define MOST_WAITING ((uint64_t)1 << 30)
 #define GATHERED 4096
 
+/* WIDTH is the vector's, in bytes: a wider one than the CPU has still counts right, at a third of the speed. */
 #if defined(__x86_64__) && defined(__GLIBC__)
 #define FOR_EACH_CPU __attribute__((target_clones("avx2", "default")))
+#define WIDTH 32
 #else
 #define FOR_EACH_CPU
+#define WIDTH 16
 #endif
+#define WORDS (WIDTH / 4)
 
 /* A tap's memory, which the caller owns; it also resets `lowest` to INT32_MAX and `highest` to INT32_MIN before a run. */
 struct tap {
@@ -34,11 +38,11 @@ struct tap {
     int32_t highest;
 };
 
-typedef uint32_t words __attribute__((vector_size(32)));
-typedef int32_t integers __attribute__((vector_size(32)));
-typedef uint64_t pairs __attribute__((vector_size(32)));
+typedef uint32_t words __attribute__((vector_size(WIDTH)));
+typedef int32_t integers __attribute__((vector_size(WIDTH)));
+typedef uint64_t pairs __attribute__((vector_size(WIDTH)));
 
-static const words LANE = {BINS, BINS + 1, BINS + 2, BINS + 3, BINS + 4, BINS + 5, BINS + 6, BINS + 7};
+static const uint32_t LANE[8] = {BINS, BINS + 1, BINS + 2, BINS + 3, BINS + 4, BINS + 5, BINS + 6, BINS + 7};
 
 /* Integers that sort as the floats of these bits do; NaNs and infinities lie outside of all finite ones. */
 #define ORDERED(bits, sign) ((bits) ^ ((sign) >> 1))
@@ -53,14 +57,16 @@ FOR_EACH_CPU static void count(struct tap *tap, const uint32_t *bits, size_t siz
 {
     uint32_t *counts = tap->hot;
     integers lowest = (integers){0} + tap->lowest, highest = (integers){0} + tap->highest;
+    words lanes;
+    memcpy(&lanes, LANE, sizeof lanes);
     size_t i = 0;
     for (; i + LANES <= size; i += LANES) {
-        for (uint32_t lane = 0; lane < LANES; lane += 8) {
+        for (uint32_t lane = 0; lane < LANES; lane += WORDS) {
             words value;
             memcpy(&value, bits + i + lane, sizeof value);
             words zero = (words)(value + value == 0); /* of either sign */
-            pairs keys = (pairs)(((value >> 15) & ~zero) | ((LANE + lane) & zero));
-            for (int pair = 0; pair < 4; pair++)
+            pairs keys = (pairs)(((value >> 15) & ~zero) | ((lanes + lane) & zero));
+            for (int pair = 0; pair < WORDS / 2; pair++)
                 count_pair(counts, keys[pair]);
             integers order = (integers)ORDERED(value, (words)((integers)value >> 31));
             integers above = order > highest, below = order < lowest;
@@ -75,7 +81,7 @@ FOR_EACH_CPU static void count(struct tap *tap, const uint32_t *bits, size_t siz
         highest[0] = order > highest[0] ? order : highest[0];
         lowest[0] = order < lowest[0] ? order : lowest[0];
     }
-    for (int lane = 0; lane < 8; lane++) {
+    for (int lane = 0; lane < WORDS; lane++) {
         tap->highest = highest[lane] > tap->highest ? highest[lane] : tap->highest;
         tap->lowest = lowest[lane] < tap->lowest ? lowest[lane] : tap->lowest;
     }
