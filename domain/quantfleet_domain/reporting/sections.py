@@ -214,7 +214,7 @@ def scores(report: Report) -> Section:
         for model, c in sorted(report.calibration.items())
         for name, score in sorted((c.scores or {}).items(), key=lambda item: (item[0] != c.chosen, -item[1]))
     )
-    note = "Signal-to-noise ratio of outputs on samples held back; auto gives each tensor the calibrator best for it alone."
+    note = "Signal-to-noise ratio of outputs on samples held back; auto has the best calibrator of each tensor."
     header = ("Model", "Scale table", "Output SQNR [dB]", "Verdict")
     return Section("What auto chose from", header, tuple(rows), frozenset({2}), note)
 

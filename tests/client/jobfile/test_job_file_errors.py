@@ -29,6 +29,11 @@ calibration:
   calibrator: percentile
   percentile: 99.9
   shards: auto
+  bias_correction: false
+  exclude_below_db: 12.5
+  ties: false
+  mixed: true
+  reuse: false
 targets:
   - pool: xeon-vnni
     engines: [onnxruntime-cpu]
@@ -97,16 +102,24 @@ def test_any_misspelt_key_is_reported_with_its_line_and_column_and_the_nearest_k
         ("percentile: 99.9", "percentile: 0", "16:15", "percentile is 0"),
         ("percentile: 99.9", "percentile: .nan", "16:15", "calibration.percentile is '.nan'"),
         ("shards: auto", "shards: some", "17:11", "shards is no count"),
-        ("quiet: true", "quiet: 'yes'", "28:10", "benchmark.quiet is 'yes'"),
-        ("engines: [onnxruntime-cpu]", "engines: [onnxruntime]", "20:15", "no engine 'onnxruntime'"),
-        ("engines: [onnxruntime-cpu]", "engines: []", "20:14", "targets[0].engines is an empty list"),
-        ("engines: [onnxruntime-cpu]", "engines: onnxruntime-cpu", "20:14", "is 'onnxruntime-cpu'"),
-        ("threads: [1, 2]", "threads: [1, 1]", "22:18", "stands in this list a second time"),
+        ("bias_correction: false", "bias_correction: off please", "18:20", "bias_correction is 'off please'"),
+        ("exclude_below_db: 12.5", "exclude_below_db: low", "19:21", "exclude_below_db is 'low'"),
+        ("exclude_below_db: 12.5", "exclude_below_db: .inf", "19:21", "exclude_below_db is '.inf'"),
+        ("exclude_below_db: 12.5", "exclude_below_db: null", "19:21", "exclude_below_db is"),
+        ("ties: false", "ties: 1", "20:9", "ties is '1'"),
+        ("mixed: true", "mixed: [avx2]", "21:10", "mixed is a list"),
+        ("reuse: false", "reuse: 'no'", "22:10", "reuse is 'no'"),
+        ("calibrator: percentile", "calibrator: autp", "15:15", "no calibrator 'autp'"),
+        ("quiet: true", "quiet: 'yes'", "33:10", "benchmark.quiet is 'yes'"),
+        ("engines: [onnxruntime-cpu]", "engines: [onnxruntime]", "25:15", "no engine 'onnxruntime'"),
+        ("engines: [onnxruntime-cpu]", "engines: []", "25:14", "targets[0].engines is an empty list"),
+        ("engines: [onnxruntime-cpu]", "engines: onnxruntime-cpu", "25:14", "is 'onnxruntime-cpu'"),
+        ("threads: [1, 2]", "threads: [1, 1]", "27:18", "stands in this list a second time"),
         ("calibrator: percentile", "calibrator: entropie", "15:15", "no calibrator 'entropie'"),
-        ("modes: [runtime]", "modes: [end2and]", "25:11", "no mode 'end2and'"),
-        ("metrics: [top1]", "metrics: [top2]", "33:13", "no metric 'top2'"),
-        ("int8.speedup", "int8.speedop", "35:9", "column 6: there is no 'speedop'"),
-        ("patience: 90s", "patience: soon", "36:11", "'soon' is no time"),
+        ("modes: [runtime]", "modes: [end2and]", "30:11", "no mode 'end2and'"),
+        ("metrics: [top1]", "metrics: [top2]", "38:13", "no metric 'top2'"),
+        ("int8.speedup", "int8.speedop", "40:9", "column 6: there is no 'speedop'"),
+        ("patience: 90s", "patience: soon", "41:11", "'soon' is no time"),
         ("kind: Job", "kind: Pod", "2:7", "kind is 'Pod'"),
         ("apiVersion: quantfleet/v1", "apiVersion: quantfleet/v2", "1:13", "apiVersion is 'quantfleet/v2'"),
         ("name: mobilenet\n", "name: mobile/net\n", "5:9", "is no name for a model"),
@@ -118,7 +131,7 @@ def test_any_misspelt_key_is_reported_with_its_line_and_column_and_the_nearest_k
             "model.input_shapes.x[1] is '-3'",
         ),
         ("kind: Job\n", "kind: Job\nkind: Job\n", "3:1", "'kind' stands here a second time"),
-        ("    path: images\n    list: val.txt\n", "    path: images\n", "31:5", "evaluation needs labels"),
+        ("    path: images\n    list: val.txt\n", "    path: images\n", "36:5", "evaluation needs labels"),
         ("kind: Job", "kind: Job: Pod", "2:10", "this is no YAML"),
         ("name: mobilenet-int8", "name: ''", "3:7", "name is ''"),
         ("model:\n", "models: []\nmodel:\n", "4:9", "both model and models"),
@@ -132,6 +145,11 @@ def test_a_wrong_value_is_told_with_its_place_and_what_is_wanted(
     assert error.what.startswith(f"job.yaml:{place}: ")
     assert words in error.what
     assert error.todo
+
+
+def test_a_misspelt_auto_is_told_the_right_word(folder: Path) -> None:
+    error = error_of(FULL.replace("calibrator: percentile", "calibrator: autp", 1), folder)
+    assert "auto" in error.todo
 
 
 @pytest.mark.parametrize("missing", ["apiVersion", "kind", "name", "model"])
@@ -204,4 +222,4 @@ def test_pictures_without_preprocessing_are_told_before_any_work(folder: Path) -
 def test_a_model_has_one_preprocessing(folder: Path) -> None:
     (folder / "other.yaml").write_text("PreProcess: {}\n")
     text = FULL.replace("    list: val.txt\n", "    list: val.txt\n    preprocess: other.yaml\n")
-    assert error_of(text, folder).what.startswith("job.yaml:33:17: ")
+    assert error_of(text, folder).what.startswith("job.yaml:38:17: ")

@@ -144,6 +144,37 @@ def test_a_short_job_gets_the_defaults(folder: Path) -> None:
     assert job.spec.patience_s == 600.0
 
 
+def test_a_short_job_corrects_biases_ties_ranges_and_uses_again_what_is_known(folder: Path) -> None:
+    data = "data: {path: images, preprocess: inference_cls.yaml}"
+    (model,) = prepared(HEAD + f"model: {{path: paddle}}\ncalibration: {{{data}}}\n", folder).spec.models
+    found = model.calibration
+    assert found is not None
+    assert (found.bias_correction, found.exclude_below_db, found.ties, found.mixed, found.reuse) == (
+        True,
+        None,
+        True,
+        False,
+        True,
+    )
+
+
+def test_how_to_calibrate_is_as_the_job_says_and_a_models_own_keys_come_first(folder: Path) -> None:
+    keys = "calibrator: auto, bias_correction: false, exclude_below_db: 12, ties: false, mixed: true, reuse: false"
+    text = (
+        HEAD
+        + "models:\n"
+        + "  - {path: mobilenet.onnx}\n"
+        + "  - {path: paddle, calibration: {calibrator: mse, bias_correction: true, exclude_below_db: 9.5}}\n"
+        + f"calibration: {{data: {{path: images, preprocess: inference_cls.yaml}}, {keys}}}\n"
+    )
+    first, second = (model.calibration for model in prepared(text, folder).spec.models)
+    assert first is not None
+    assert second is not None
+    data = first.data
+    assert first == CalibrationSpec(data, "auto", 99.9999, 0, False, 12.0, False, True, False)
+    assert second == CalibrationSpec(data, "mse", 99.9999, 0, True, 9.5, False, True, False)
+
+
 def test_without_samples_only_fp32_is_measured_and_only_at_run_time(folder: Path) -> None:
     job = prepared(HEAD + "model: {path: mobilenet.onnx}\n", folder)
     assert job.spec.benchmark.modes == ("runtime",)
