@@ -9,7 +9,7 @@ import pytest
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.engines.base import Array, LoadOptions
-from quantfleet_worker.engines.onednn_log import count
+from quantfleet_worker.engines.onednn_log import capture, count
 from quantfleet_worker.engines.paddle_cpu import ENGINE
 from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_pir import load_program
@@ -80,6 +80,43 @@ def test_headroom_widens_only_what_is_unsigned_and_read_by_products_in_pairs(
     assert "relu6" in name
     assert 1.2 < ratio < 2
     assert len([name for name in ratios if "relu" in name]) == 3
+
+
+def test_what_reads_a_concat_gets_signed_codes_and_needs_no_headroom(tmp_path: Path) -> None:
+    paddle = load_paddle()
+    nn = paddle.nn
+
+    class Fire(nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.squeeze = nn.Conv2D(3, 16, 1)
+            self.left, self.right = nn.Conv2D(16, 8, 1), nn.Conv2D(16, 8, 3, padding=1)
+            self.last = nn.Conv2D(16, 8, 1)
+
+        def forward(self, x: Any) -> Any:
+            relu = nn.functional.relu
+            x = relu(self.squeeze(x))
+            return self.last(paddle.concat([relu(self.left(x)), relu(self.right(x))], axis=1))
+
+    paddle.seed(5)
+    model = Fire()
+    model.eval()
+    old = export(model, tmp_path / "float", (None, *SHAPE[1:]), pir=False)
+    calibrated = calibrate(old, tmp_path)
+    (tie,) = calibrated.graph.ties
+    for form in FORMS:
+        quantize(old, calibrated.table, form, tmp_path / form)
+    plain, widened = (scales_of(tmp_path / form, calibrated) for form in FORMS)
+    ratios = {name: widened[name] / plain[name] for name in plain}
+    joined = {calibrated.graph.native_names[name] for name in tie}
+    assert {name for name, ratio in ratios.items() if ratio == pytest.approx(1)} == {*joined, "x"}
+    assert len(ratios) == len(joined) + 2
+    session = ENGINE.load(tmp_path / PLAIN, INT8)
+    session.run({"x": pictures(1)})
+    with capture() as lines:
+        session.run({"x": pictures(1)})
+    *_, last = (line.split(",")[8] for line in lines if ",primitive,exec,cpu,convolution" in line)
+    assert last.startswith("src:s8")
 
 
 def test_an_output_that_int8_operators_read_stays_in_float(tmp_path: Path) -> None:

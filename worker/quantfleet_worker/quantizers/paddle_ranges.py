@@ -15,7 +15,8 @@ LEVELS = 127
 UNSIGNED = ("relu", "relu6")
 """Operators whose outputs Paddle's oneDNN passes store as u8 with 255 levels; all other tensors are s8 with 127."""
 TRANSPARENT = ("pool2d", "concat", "reshape2", "transpose2", "flatten_contiguous_range", "nearest_interp_v2")
-"""Operators whose output has the type of their input, and its scale: Paddle's oneDNN passes see to that."""
+"""Operators whose output has the scale of their input, and its type too, save a concat's: Paddle's oneDNN passes write
+that as u8 where all inputs are, but whoever reads it gets s8."""
 
 
 def part_outputs(program: PaddleProgram) -> None:
@@ -71,9 +72,9 @@ def ranges(
     for operator in reversed(program.operators):
         if wanted.intersection(operator.output_arg_names):
             wanted.update(operator.input_arg_names)
-    unsigned, limits = _unsigned(program), _limits(program, layers, weights or {})
+    limits = _limits(program, layers, weights or {})
     return {
-        name: threshold * (limits.widening(name) if name in unsigned else 1.0)
+        name: threshold * limits.widening(name)
         for name, threshold in known.items()
         if name in wanted and name not in program.fetches
     }
@@ -109,16 +110,18 @@ def _unsigned(program: PaddleProgram) -> set[str]:
     unsigned: set[str] = set()
     for operator in program.operators:
         inputs = activations_of(program, operator)
-        if operator.type in UNSIGNED or (operator.type in TRANSPARENT and unsigned.issuperset(inputs)):
+        if operator.type in UNSIGNED or (
+            operator.type in TRANSPARENT and operator.type != "concat" and unsigned.issuperset(inputs)
+        ):
             unsigned.update(operator.output_arg_names)
     return unsigned
 
 
 def _limits(program: PaddleProgram, layers: list[Any], weights: Mapping[str, Array]) -> CodeLimits:
-    limits = []
+    limits, unsigned = [], _unsigned(program)
     for layer in layers:
         activation, weight = operands(layer)
-        if weight in weights:
+        if weight in weights and activation in unsigned:  # for signed ones oneDNN itself halves the weights
             values, scales = program.parameter(weight), np.asarray(weights[weight] / LEVELS, np.float32)
             convolves = layer.type in CONVOLUTIONS
             axis = 0 if convolves or layer.attr("trans_y") else values.ndim - 1
