@@ -105,6 +105,7 @@ def test_shards_of_a_stage_merge_to_what_one_shard_gives(ready: Ready) -> None:
 def test_shards_of_different_stages_do_not_merge(ready: Ready, corrections: Corrections) -> None:
     settled = ready.bench.put("corrections.json", corrections.to_json())
     parts = [ready.sums(ready.correct(first, 2, stage, settled)) for first, stage in ((0, 1), (2, 2))]
+    assert parts[0].subject != parts[1].subject
     with pytest.raises(QuantfleetError) as caught:
         merge_sums(parts)
     assert caught.value.code is ErrorCode.NUMERICS_MISMATCH

@@ -70,8 +70,12 @@ def _thresholds(graph: GraphProto, table: ScaleTable, constants: Mapping[str, Te
             known[row.tensor] = float(parameters.scale) * LEVELS
     for node in graph.node:
         inputs = _activations_of(node, constants)
-        if node.op_type in _TRANSPARENT and len(inputs) == 1 and inputs[0] in known:
+        if len(inputs) != 1 or inputs[0] not in known:
+            continue
+        if node.op_type in _TRANSPARENT:
             known[node.output[0]] = known[inputs[0]]
+        elif _rectifies(node, constants):
+            known.setdefault(node.output[0], known[inputs[0]])
     return known
 
 
