@@ -41,22 +41,22 @@ def paddle_scales(
 ) -> PaddleScales:
     """What the Paddle model of a reference graph is quantized with; layers whose output is in `excluded` are in float.
 
-    `outputs` are what users read, which stays in float; `headroom` is for x86 without VNNI.
+    `outputs` are what users read, in float; `headroom` is for x86 without VNNI.
     """
     constants = {item.name: item for item in graph.initializer}
     known = _thresholds(graph, table, constants)
     layers = _layers(graph, table, known, excluded, constants)
     wanted = _wanted(graph, {node.output[0]: node for node in graph.node if node.output[0] in layers}, constants)
-    unsigned = _unsigned(graph, constants)
-    limits = _limits(graph, layers if headroom else {}, constants)
+    unsigned = _unsigned(graph, constants) - outputs  # INT8 operators read a copy, which is signed
+    limits = _limits(graph, layers if headroom else {}, unsigned, constants)
     activations = {}
     for name, threshold in known.items():
-        if name in wanted and name not in outputs:
+        if name in wanted:
+            widened = threshold * limits.widening(name)
             if name in unsigned:
-                scale, zero_point = threshold * limits.widening(name) / CODES, np.uint8(0)
-                activations[name] = QuantizationParameters(np.float32(scale), zero_point)
+                activations[name] = QuantizationParameters(np.float32(widened / CODES), np.uint8(0))
             else:
-                activations[name] = QuantizationParameters(np.float32(threshold / LEVELS), np.int8(0))
+                activations[name] = QuantizationParameters(np.float32(widened / LEVELS), np.int8(0))
     return PaddleScales(activations, layers)
 
 
@@ -118,15 +118,19 @@ def _unsigned(graph: GraphProto, constants: Mapping[str, TensorProto]) -> set[st
     unsigned: set[str] = set()
     for node in graph.node:
         inputs = _activations_of(node, constants)
-        if _rectifies(node, constants) or (node.op_type in _TRANSPARENT and unsigned.issuperset(inputs)):
+        if _rectifies(node, constants) or (
+            node.op_type in _TRANSPARENT and node.op_type != "Concat" and unsigned.issuperset(inputs)
+        ):
             unsigned.update(node.output)
     return unsigned
 
 
-def _limits(graph: GraphProto, layers: Mapping[str, WeightScales], constants: Mapping[str, TensorProto]) -> CodeLimits:
+def _limits(
+    graph: GraphProto, layers: Mapping[str, WeightScales], unsigned: set[str], constants: Mapping[str, TensorProto]
+) -> CodeLimits:
     limits = []
     for node in graph.node:
-        if node.output[0] in layers:
+        if node.output[0] in layers and node.input[0] in unsigned:
             layer = layers[node.output[0]]
             groups = next((int(item.i) for item in node.attribute if item.name == "group"), 1)
             limits.append((node.input[0], code_limit(layer.values, layer.axis, layer.scales, groups)))
