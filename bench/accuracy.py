@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench import accuracy_page, figures, records
 from bench.cases import CALIBRATION_SAMPLES, Array, Case, cases
 from bench.figures import Outputs
 from bench.isolation import isolated
 from bench.records import Row
+
+from bench import accuracy_page, figures, records
 
 TOOLS = ("ours", "onnxruntime", "nncf", "paddleslim")
 INT8, EXACT, FLOAT = "int8", "int8 without saturation", "simulated in float"
@@ -66,8 +67,8 @@ def main() -> None:
         rows += _rows(case, tools)
     target = records.DOCUMENTS / "accuracy.json"
     # A tool that failed and one that was measured before are one tool: all its rows go.
-    kept = records.merged(target, rows, lambda row: row["tool"] in tools and row["model"] in names)
-    head = {"schema": "quantfleet-bench-accuracy/1", "machine": records.machine(), "versions": records.versions()}
+    head = records.head("quantfleet-bench-accuracy/1")
+    kept = records.merged(target, head, rows, lambda row: row["tool"] in tools and row["model"] in names)
     everything = accuracy_page.compared(kept)
     records.write(target, head, everything)
     accuracy_page.write(records.DOCUMENTS / "accuracy.md", head, everything)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import calibration_page, models, records, scaling
 from bench.cases import Array, cases
 from bench.interleaving import Interleaved, one_core
 from bench.isolation import isolated
 from bench.records import Row
+
+from bench import calibration_page, models, records, scaling
 
 TOOLS: dict[str, tuple[str, ...]] = {
     "ours": ("absmax", "percentile", "entropy", "mse"),
@@ -68,8 +69,8 @@ def main() -> None:
 
 def _store(target: Path, row: Row) -> None:
     same = ("model", "tool", "calibrator", "images")
-    kept = records.merged(target, [row], lambda old: all(old[key] == row[key] for key in same))
-    head = {"schema": "quantfleet-bench-calibration/1", "machine": records.machine(), "versions": records.versions()}
+    head = records.head("quantfleet-bench-calibration/1")
+    kept = records.merged(target, head, [row], lambda old: all(old[key] == row[key] for key in same))
     records.write(target, head, sorted(kept, key=calibration_page.order))
 
 

@@ -25,14 +25,21 @@ class Interleaved(Sequence[Array]):
     as it is made: what passes until the first sample is taken is the calibrator's set-up.
     """
 
-    def __init__(self, arrays: Sequence[Array], count: int, forward: Callable[[Array], object]) -> None:
+    def __init__(
+        self,
+        arrays: Sequence[Array],
+        count: int,
+        forward: Callable[[Array], object],
+        clock: Callable[[], float] = time.process_time,
+    ) -> None:
         self._arrays = arrays
         self._count = count
         self._forward = forward
+        self._clock = clock
         self._excluded = 0.0
         self._timed = 0.0
         self._forwards = 0
-        self._made = time.process_time()
+        self._made = self._clock()
         self._first: float | None = None
 
     def __len__(self) -> int:
@@ -52,7 +59,7 @@ class Interleaved(Sequence[Array]):
         """Processor time in s until the first sample was taken, and from then until now without the forward passes."""
         if self._first is None:
             raise ValueError("no sample was taken")
-        return self._first - self._made, time.process_time() - self._first - self._excluded
+        return self._first - self._made, self._clock() - self._first - self._excluded
 
     @property
     def forward_seconds(self) -> float:
@@ -60,13 +67,14 @@ class Interleaved(Sequence[Array]):
         return self._timed / self._forwards
 
     def _block(self) -> None:
-        started = time.process_time()
-        self._first = self._first or started
+        started = self._clock()
+        if self._first is None:
+            self._first = started
         for index in range(_BLOCK + 1):
             if index == 1:
-                warm = time.process_time()
+                warm = self._clock()
             self._forward(self._arrays[index % len(self._arrays)])
-        ended = time.process_time()
+        ended = self._clock()
         self._excluded += ended - started
         self._timed += ended - warm
         self._forwards += _BLOCK

@@ -38,8 +38,13 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def merged(path: Path, rows: Sequence[Row], replaced: Callable[[Row], bool]) -> list[Row]:
-    """`rows`, and those of the file at `path` that `replaced` does not name.
+def head(schema: str) -> dict[str, Any]:
+    """What stands before the rows: the schema's name, and where and with what they are measured now."""
+    return {"schema": schema, "machine": machine(), "versions": versions()}
+
+
+def merged(path: Path, now: dict[str, Any], rows: Sequence[Row], replaced: Callable[[Row], bool]) -> list[Row]:
+    """`rows`, measured under the head `now`, and those of the file at `path` that `replaced` does not name.
 
     SystemExit where another machine wrote them.
     """
@@ -47,9 +52,9 @@ def merged(path: Path, rows: Sequence[Row], replaced: Callable[[Row], bool]) -> 
         return list(rows)
     before = json.loads(path.read_text())
     kept = [row for row in before["rows"] if not replaced(row)]
-    if kept and before["machine"] != machine():
+    if kept and before["machine"] != now["machine"]:
         raise SystemExit(f"{path} is of another machine: measure all rows again (without --only)")
-    if kept and before["versions"] != versions():
+    if kept and before["versions"] != now["versions"]:
         print(f"{path.name}: rows that are kept may be of other versions; each row says when it was measured")
     return [*kept, *rows]
 
