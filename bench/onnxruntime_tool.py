@@ -66,6 +66,13 @@ def calibrate(model: Path, input_name: str, samples: Sequence[Array], folder: Pa
     quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
     operators = sorted({*QLinearOpsRegistry, *QDQRegistry})  # as quantize_static chooses them
     chosen = create_calibrator(str(prepared), operators, str(folder / "augmented.onnx"), METHODS[calibrator])
+    # Its own session has a thread for each core, and those wait in a loop: that would count as the calibrator's time.
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    chosen.infer_session = ort.InferenceSession(
+        chosen.augmented_model_path, options, providers=["CPUExecutionProvider"]
+    )
     chosen.collect_data(Reader(input_name, samples))
     chosen.compute_data()
 
