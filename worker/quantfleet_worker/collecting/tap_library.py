@@ -3,6 +3,7 @@
 import ctypes
 import faulthandler
 import functools
+import mmap
 import os
 import threading
 import time
@@ -50,10 +51,9 @@ class Taps:
     """The tables and extremes of some tensors, in memory that the tap nodes write to as long as their session lives."""
 
     def __init__(self, count: int) -> None:
-        # Fresh zeros take no memory until they are written to.
         self._hot = np.zeros(BINS + _LANES, np.uint32)
-        self._counts = np.zeros((count, BINS), np.uint32)
-        self.totals = np.zeros((count, BINS), np.uint64)
+        self._counts = _untouched(count, np.uint32)
+        self.totals = _untouched(count, np.uint64)
         self.state = np.zeros(count, _TAP)
         self.state["hot"] = self._hot.ctypes.data
         self.state["counts"] = self._counts.ctypes.data + self._counts.strides[0] * np.arange(count)
@@ -90,6 +90,12 @@ class Taps:
         for table in tables:
             counts += table[bins].astype(np.int64)
         return bins, counts
+
+
+def _untouched(count: int, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
+    """Zeros (count, BINS) that take memory only where they are written to: numpy's own would come in huge pages."""
+    memory = mmap.mmap(-1, max(count, 1) * BINS * np.dtype(dtype).itemsize)
+    return np.frombuffer(memory, dtype).reshape(-1, BINS)[:count]
 
 
 def floats(ordered: NDArray[np.int32]) -> NDArray[np.float32]:

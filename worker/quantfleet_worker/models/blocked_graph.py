@@ -62,7 +62,12 @@ def blocked_graph(reference: Path, tensors: Sequence[str], folder: Path) -> Bloc
     `folder` takes its files and must be there until the session is. Raises QuantfleetError(ENGINE_FAILED).
     """
     model = _optimised(_exposing(reference.read_bytes(), tensors), folder)
-    sources = {node.output[0]: source for node in model.graph.node if (source := reordered(node))}
+    sources = {
+        node.output[0]: source
+        for node in model.graph.node
+        # One that also transposes is left in place: the tensor is wanted as it is.
+        if (source := reordered(node)) and not any(item.name == "channels_last" and item.i for item in node.attribute)
+    }
     places = {name: sources.get(name, Place(name, 0)) for name in tensors}
     _keep_what_computes(model.graph, {place.value for place in places.values()})
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), DONE))
