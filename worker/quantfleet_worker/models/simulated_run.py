@@ -143,11 +143,12 @@ def _options() -> object:
 
 def _rows(means: NDArray[np.float32]) -> NDArray[np.float32]:
     """Means per channel, (C,), of those of a batch, (N, C, 1, …), whose batch axis may have served another purpose."""
-    return np.asarray(means.reshape(means.shape[0], -1).mean(axis=0), np.float32)
+    rows = means.reshape(means.shape[0], -1)
+    return rows[0] if len(rows) == 1 else np.asarray(rows.mean(axis=0), np.float32)
 
 
 def _vector(item: _Quantity, means: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     if item.value is None:
         return np.zeros(1, np.float32)
     value = means[item.value] if item.less is None else means[item.value] - means[item.less]
-    return np.array([value.mean(dtype=np.float64)], np.float32) if item.whole else value
+    return np.array([value.sum(dtype=np.float64) / value.size], np.float32) if item.whole else value
