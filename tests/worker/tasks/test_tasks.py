@@ -128,7 +128,8 @@ def quantized(bench: Bench, model: FileRef, manifest: FileRef, inspected: Inspec
         done = bench.do(CalibrateWork("net", inspected.reference, inspected.graph, data, None, inspected.numerics))
         assert isinstance(done, CalibrateResult)
         assert done.samples == count
-        parts.append(Partial.decode((bench.cache / done.partial.digest).read_bytes()))
+        assert done.collector == "native-tap"
+        parts += [Partial.decode((bench.cache / ref.digest).read_bytes()) for ref in done.partials]
     graph = CalibrationGraph.from_json((bench.cache / inspected.graph.digest).read_bytes())
     table = ScaleTable.build(
         merge_partials(parts),
