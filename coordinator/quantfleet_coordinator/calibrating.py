@@ -41,6 +41,8 @@ HELD_BACK = 0
 JUDGING_SAMPLES = 32
 """On how many of the samples held back candidate tables are judged."""
 FEW_WARNINGS = 5
+_RESOLUTION = 2.0**40
+"""Scores are told apart down to a noise of its inverse, 120 dB below the signal."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,10 @@ class Calibrating:
         return tuple(tables)
 
     def choose(self) -> ChooseResult:
-        """Of the candidate tables the one whose outputs differ least from FP32's; of equals the first."""
+        """Of the candidate tables the one whose outputs differ least from FP32's; of equals the first.
+
+        A network without layers shows no difference, and then there are no scores.
+        """
         merged = self.entry.results[f"{self.model.name}/merge"]
         assert isinstance(merged, MergeResult)
         shards = self._shards(SumsResult, "score")
@@ -194,7 +199,10 @@ class Calibrating:
         return ChooseResult(
             scales=merged.choices[best],
             calibrator=name,
-            scores=tuple(CandidateScore(name, -10 * math.log10(max(noise, 1e-30))) for noise, _, name in scores),
+            scores=tuple(
+                CandidateScore(name, -10 * math.log10(max(noise, 1 / _RESOLUTION)))
+                for noise, _, name in (scores if sums.quantities else ())
+            ),
             seconds=sum(shard.seconds for shard in shards),
         )
 
@@ -269,7 +277,7 @@ def _noise(sums: Sums, candidate: str) -> float:
     for layer in sorted(layers):
         signal = float(sums.mean(quantity("signal", FP32, layer))[0])
         total += float(sums.mean(quantity("error", candidate, layer))[0]) / signal if signal > 0 else 0.0
-    return round(total * 2.0**40) / 2.0**40
+    return round(total * _RESOLUTION) / _RESOLUTION
 
 
 def _range_warnings(table: ScaleTable, merged: Partial) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass, WeightTensor
+from quantfleet_domain.calibration.correction import FP32, quantity
+from quantfleet_domain.calibration.graph import CalibrationGraph, Layer, NumericsClass, WeightTensor
 from quantfleet_domain.calibration.partial import PartialAccumulator
 from quantfleet_domain.calibration.sums import SumsAccumulator
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
@@ -212,7 +213,10 @@ def make_result(leased: fleet_pb2.LeasedTask) -> tuple[Result, list[bytes]]:
     match work:
         case InspectWork():
             recipe = "r" * 64
-            graph = CalibrationGraph((), (), TENSORS, (WeightTensor("w", 0, (1.0,)),), {}, {}, (), recipe).to_json()
+            weights = (WeightTensor("w", 0, (1.0,)),)
+            graph = CalibrationGraph(
+                (), (), TENSORS, weights, {}, {}, (), recipe, (Layer("y", "w", 1, True),)
+            ).to_json()
             model = model_sha256(work.files)
             numerics = NumericsClass("onnxruntime-cpu", "1.0", "x86_64/avx2", model, recipe, "none", 1)
             reference = b"reference " + model.encode()
@@ -229,9 +233,10 @@ def make_result(leased: fleet_pb2.LeasedTask) -> tuple[Result, list[bytes]]:
             partials = tuple(ref("partial.bin", content) for content in contents)
             return CalibrateResult(partials, work.data.count, 0.1, "numpy"), contents
         case ScoreWork() | CorrectWork():
-            added = SumsAccumulator(work.numerics, "s", {})
+            quantities = {name: np.array([value], np.float32) for name, value in _quantities(work).items()}
+            added = SumsAccumulator(work.numerics, "s", dict.fromkeys(quantities, -30))
             for index in range(work.data.first, work.data.first + work.data.count):
-                added.add(index, f"{index}.bin", {})
+                added.add(index, f"{index}.bin", quantities)
             content = added.sums().to_json()
             return SumsResult(ref("sums.json", content), work.data.count, 0.1), [content]
         case QuantizeWork():
@@ -288,3 +293,19 @@ def make_result(leased: fleet_pb2.LeasedTask) -> tuple[Result, list[bytes]]:
             return EvaluateResult(
                 work.engine, "1.0", precision, quantization, ran, work.data.first, labels, predicted, best
             ), []
+
+
+BEST_CANDIDATE = 2
+
+
+def _quantities(work: ScoreWork | CorrectWork) -> dict[str, float]:
+    """What a sample adds: the third candidate does best, and a quantized mean is first 1/8 too low, then 1/16."""
+    if isinstance(work, ScoreWork):
+        errors = {
+            quantity("error", str(i), "y"): (1 + abs(i - BEST_CANDIDATE)) / 16 for i in range(len(work.candidates))
+        }
+        return errors | {quantity("signal", FP32, "y"): 1.0}
+    if work.stage:
+        return {quantity("mean", "u8s8", "y"): 0.5 - 1 / 16}
+    first = {quantity("mean", FP32, "y"): 0.5, quantity("signal", FP32, "y"): 1.0}
+    return first | {quantity("mean", "u8s8", "y"): 0.5 - 1 / 8, quantity("error", "u8s8", "y"): 0.25}
