@@ -18,7 +18,7 @@ from quantfleet.jobfile import document, measuring
 from quantfleet.jobfile.document import JobDocument
 from quantfleet.jobfile.prepare import prepare
 from quantfleet.progress import display
-from quantfleet_domain.calibration.calibrators import DEFAULT_CALIBRATOR
+from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES, DEFAULT_CALIBRATOR
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 T = TypeVar("T")
@@ -35,7 +35,9 @@ Preprocess = Annotated[
     typer.Option(metavar="FILE", help="A PaddleClas inference_cls.yaml. Default: the one beside the model."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many samples at most.")]
-CalibratorName = Annotated[str, typer.Option("--calibrator", help="How thresholds are chosen: absmax, avg, …")]
+CalibratorName = Annotated[
+    str, typer.Option("--calibrator", help=f"How thresholds are chosen: {', '.join(CALIBRATOR_NAMES)}.")
+]
 Percentile = Annotated[float | None, typer.Option(help="Mass that the percentile calibrator covers, percent.")]
 Shapes = Annotated[
     list[str] | None,
@@ -96,6 +98,7 @@ def calibrate(
             "scales": str(out),
             "sha256": found.scales_sha256,
             "calibrator": found.calibrator,
+            "chosen": found.chosen,
             "samples": found.samples,
             "seconds": found.seconds,
         }
@@ -104,7 +107,8 @@ def calibrate(
     if as_json:
         output.emit(made)
     else:
-        output.say(f"{out}: {made['calibrator']} over {made['samples']} samples, sha256 {made['sha256']}")
+        name = f"{made['calibrator']}: {made['chosen']}" if made["chosen"] else made["calibrator"]
+        output.say(f"{out}: {name} over {made['samples']} samples, sha256 {made['sha256']}")
 
 
 def benchmark(
