@@ -78,18 +78,12 @@ class ScaleTable:
 
     @staticmethod
     def build(
-        partial: Partial,
-        graph: CalibrationGraph,
-        calibrator: Calibrator,
-        *,
-        manifest: str,
-        preprocessing: str,
-        ties: bool = True,
+        partial: Partial, graph: CalibrationGraph, calibrator: Calibrator, *, manifest: str, preprocessing: str
     ) -> "ScaleTable":
         """The table of a merged partial that covers the manifest.
 
-        Each activation's range is the calibrator's own. With `ties`, all of a group in `graph.ties` then get the
-        narrowest range that covers those of the group, and are `tied_to` its first member.
+        Each activation's range is the calibrator's own. All of a group in `graph.ties` then get the narrowest range
+        that covers those of the group, and are `tied_to` its first member.
 
         Raises QuantfleetError: NUMERICS_MISMATCH where the partial was made with another recipe than the graph's,
         PARTIAL_INVALID where its tensors are not the graph's activations.
@@ -127,8 +121,7 @@ class ScaleTable:
             WeightRow(weight.name, graph.native_weights.get(weight.name), weight.axis, weight.absmax)
             for weight in graph.weights
         )
-        rows = _tied(activations, graph.ties) if ties else tuple(activations)
-        return ScaleTable(header, rows, weights)
+        return ScaleTable(header, _tied(activations, graph.ties), weights)
 
     def to_json(self) -> bytes:
         """Canonical JSON, schema quantfleet/scales/v1: the same table gives the same bytes on every machine."""

@@ -45,8 +45,8 @@ def partial_of(numerics: NumericsClass, observed: Mapping[str, Sequence[float]])
 
 
 def build(partial: Partial, groups, calibrator, *, ties: bool = True) -> ScaleTable:
-    graph = replace(GRAPH, ties=groups)
-    return ScaleTable.build(partial, graph, calibrator, manifest="m", preprocessing="p", ties=ties)
+    graph = replace(GRAPH, ties=groups if ties else ())
+    return ScaleTable.build(partial, graph, calibrator, manifest="m", preprocessing="p")
 
 
 @given(observations, disjoint_groups(), calibrators)
