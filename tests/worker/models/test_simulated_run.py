@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -168,7 +169,7 @@ def test_an_error_is_the_squared_distance_of_a_layer_from_its_twin(ready: Ready,
     np.testing.assert_allclose(shift, np.mean(shifts, axis=0), atol=1e-5)
 
 
-def _convolved(picture: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float64]:
+def _convolved(picture: NDArray[np.floating[Any]], weight: NDArray[np.float32]) -> NDArray[np.float64]:
     padded = np.pad(picture[0].astype(np.float64), ((0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
     return np.asarray(np.einsum("chwkl,ockl->ohw", windows, weight.astype(np.float64)))
@@ -263,7 +264,7 @@ def test_a_subgraph_reads_what_it_captures_from_the_quantized_network() -> None:
         ort.InferenceSession(item.SerializeToString(), providers=["CPUExecutionProvider"]).run([out], {"image": sample})
         for item, out in ((built.model(), name), (model, "last"))
     )
-    np.testing.assert_allclose(found[0][0, :, 0, 0], np.asarray(wanted[0])[0].mean(axis=(1, 2)), atol=1e-5)
+    np.testing.assert_allclose(np.asarray(found[0])[0, :, 0, 0], np.asarray(wanted[0])[0].mean(axis=(1, 2)), atol=1e-5)
 
 
 def test_of_two_candidates_the_one_that_clips_has_the_larger_error(ready: Ready) -> None:
@@ -295,7 +296,8 @@ def test_a_paddle_form_leaves_the_products_of_a_convolutional_model_in_float(rea
     assert set(form.weights) == {"stem", "first", "second", "deep", "grouped", "map"}
     assert form.activations["stem.relu"].zero_point.dtype == np.uint8
     assert form.activations["image"].zero_point.dtype == np.int8
-    assert not {"averaged", "flat", "scores", "map"} & set(form.activations)
+    assert not {"grouped", "flat", "scores", "map"} & set(form.activations), "the sum is fused, the head is in float"
+    assert form.activations["averaged"] == form.activations["sum.relu"], "codes are averaged"
     wide = simulated("s8-symmetric-headroom", ready.model, ready.graph, ready.table)
     assert form.activations["pooled"] == form.activations["stem.relu"]
     assert 1 < wide.activations["pooled"].scale / form.activations["pooled"].scale <= 255 / 126

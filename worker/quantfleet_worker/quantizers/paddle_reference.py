@@ -3,7 +3,8 @@
 The rules are those of `paddle_ranges` and `paddle_onednn`, said of ONNX operators.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ _TRANSPARENT = (
     "Unsqueeze",
 )  # fmt: skip
 """What `paddle_ranges.TRANSPARENT` becomes in ONNX."""
+_AVERAGES = ("AveragePool", "GlobalAveragePool")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,11 @@ def paddle_scales(
                 activations[name] = QuantizationParameters(np.float32(widened / CODES), np.uint8(0))
             else:
                 activations[name] = QuantizationParameters(np.float32(widened / LEVELS), np.int8(0))
+    for node in graph.node:  # oneDNN averages codes, and gives codes of the same scale
+        if node.op_type in _AVERAGES and node.input[0] in activations:
+            activations[node.output[0]] = activations[node.input[0]]
+    for name in _summed_inside(graph, layers, constants):
+        activations.pop(name, None)
     return PaddleScales(activations, layers)
 
 
@@ -112,6 +119,19 @@ def _wanted(graph: GraphProto, layers: Mapping[str, NodeProto], constants: Mappi
         if wanted.intersection(node.output):
             wanted.update(node.input)
     return wanted
+
+
+def _summed_inside(
+    graph: GraphProto, layers: Mapping[str, WeightScales], constants: Mapping[str, TensorProto]
+) -> Iterator[str]:
+    """The outputs of convolutions that oneDNN adds to another tensor before it rounds them: of two, the later one's."""
+    readers = Counter(name for node in graph.node for name in node.input)
+    order = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    for node in graph.node:
+        inputs = _activations_of(node, constants)
+        if node.op_type == "Add" and len(inputs) > 1:
+            fusable = [name for name in inputs if name in layers and readers[name] == 1]
+            yield from sorted(fusable, key=order.__getitem__)[-1:]
 
 
 def _unsigned(graph: GraphProto, constants: Mapping[str, TensorProto]) -> set[str]:
