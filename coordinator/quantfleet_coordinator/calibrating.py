@@ -112,7 +112,7 @@ class Calibrating:
             raise QuantfleetError(
                 ErrorCode.PARTIAL_INVALID,
                 f"the partial statistics of {self.model.name} do not cover its manifest",
-                "retry the job",
+                "submit the job again",
             )
         tables = self._tables(list(parts.values()))
         seen = [part for number, part in parts.items() if number != HELD_BACK] or list(parts.values())
@@ -158,13 +158,13 @@ class Calibrating:
                 raise QuantfleetError(
                     ErrorCode.PARTIAL_INVALID,
                     f"a partial statistic of {self.model.name} names samples that its manifest lacks",
-                    "run one version of quantfleet on all nodes, and retry the job",
+                    "run one version of quantfleet on all nodes, and submit the job again",
                 ) from error
             if len(parts) != 1:
                 raise QuantfleetError(
                     ErrorCode.PARTIAL_INVALID,
                     f"a partial statistic of {self.model.name} mixes samples of several parts",
-                    "run one version of quantfleet on all nodes, and retry the job",
+                    "run one version of quantfleet on all nodes, and submit the job again",
                 )
             found.setdefault(parts.pop(), []).append(renumbered)
         return {part: merge_partials(found[part]) for part in sorted(found)}
