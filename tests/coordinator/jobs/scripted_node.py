@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 import numpy as np
+from tests.coordinator.jobs.made_up_sums import quantities_of
 
-from quantfleet_domain.calibration.correction import FP32, quantity
 from quantfleet_domain.calibration.graph import CalibrationGraph, Layer, NumericsClass, WeightTensor
 from quantfleet_domain.calibration.partial import PartialAccumulator
 from quantfleet_domain.calibration.sums import SumsAccumulator
@@ -233,7 +233,7 @@ def make_result(leased: fleet_pb2.LeasedTask) -> tuple[Result, list[bytes]]:
             partials = tuple(ref("partial.bin", content) for content in contents)
             return CalibrateResult(partials, work.data.count, 0.1, "numpy"), contents
         case ScoreWork() | CorrectWork():
-            quantities = {name: np.array([value], np.float32) for name, value in _quantities(work).items()}
+            quantities = {name: np.array([value], np.float32) for name, value in quantities_of(work).items()}
             added = SumsAccumulator(work.numerics, "s", dict.fromkeys(quantities, -30))
             for index in range(work.data.first, work.data.first + work.data.count):
                 added.add(index, f"{index}.bin", quantities)
@@ -293,19 +293,3 @@ def make_result(leased: fleet_pb2.LeasedTask) -> tuple[Result, list[bytes]]:
             return EvaluateResult(
                 work.engine, "1.0", precision, quantization, ran, work.data.first, labels, predicted, best
             ), []
-
-
-BEST_CANDIDATE = 2
-
-
-def _quantities(work: ScoreWork | CorrectWork) -> dict[str, float]:
-    """What a sample adds: the third candidate does best, and a quantized mean is first 1/8 too low, then 1/16."""
-    if isinstance(work, ScoreWork):
-        errors = {
-            quantity("error", str(i), "y"): (1 + abs(i - BEST_CANDIDATE)) / 16 for i in range(len(work.candidates))
-        }
-        return errors | {quantity("signal", FP32, "y"): 1.0}
-    if work.stage:
-        return {quantity("mean", "u8s8", "y"): 0.5 - 1 / 16}
-    first = {quantity("mean", FP32, "y"): 0.5, quantity("signal", FP32, "y"): 1.0}
-    return first | {quantity("mean", "u8s8", "y"): 0.5 - 1 / 8, quantity("error", "u8s8", "y"): 0.25}

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.coordinator.jobs.fleet_play import Play, ended, join, working
-from tests.coordinator.jobs.scripted_node import BEST_CANDIDATE, ScriptedNode, job_spec, submit
+from tests.coordinator.jobs.made_up_sums import BEST_CANDIDATE
+from tests.coordinator.jobs.scripted_node import ScriptedNode, job_spec, submit
 
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.calibration.calibrators import CALIBRATORS
