@@ -87,7 +87,7 @@ def _rows(case: Case, tools: Sequence[str]) -> list[Row]:
         try:
             results: list[Measured] = isolated(function, *arguments).value
         except RuntimeError as error:  # a row says which of a tool's methods does not work on a model
-            rows.append({**described, "method": str(arguments[2:]), "failed": str(error)[:300]})
+            rows.append({**described, "method": ", ".join(map(str, arguments[2:])), "failed": str(error)[:300]})
             print(f"{case.name:25} {tool} {arguments[2:]}: {error}", flush=True)
             continue
         for measured in results:

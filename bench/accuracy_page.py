@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import figures, records
 from bench.records import Row
 
-_OURS = "default"
+from bench import figures, records
 
 
 def compared(rows: Sequence[Row]) -> list[Row]:
@@ -43,7 +42,7 @@ def _provenance(head: dict[str, Any], rows: Sequence[Row]) -> str:
 
 
 def _best(rows: Sequence[Row]) -> str:
-    """A row for each model, engine and arithmetic: our default and our best beside each tool's best by agreement."""
+    """A row for each model and arithmetic: our default and our best beside each tool's best by agreement."""
     lines = [
         "### In short",
         "",
@@ -55,7 +54,7 @@ def _best(rows: Sequence[Row]) -> str:
     good = [row for row in rows if "failed" not in row]
     for model, arithmetic in dict.fromkeys((row["model"], row["arithmetic"]) for row in good):
         here = [row for row in good if row["model"] == model and row["arithmetic"] == arithmetic]
-        cells = [_highest([row for row in here if row["tool"] == "ours" and row["calibrator"] == _OURS])]
+        cells = [_highest([row for row in here if _is_default(row)])]
         cells += [_highest([row for row in here if row["tool"] == tool]) for tool in ("ours", *_PEERS)]
         lines.append(f"| {model} | {arithmetic} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -104,7 +103,12 @@ def _order(row: Row) -> tuple[str, int, bool]:
 
 
 def _is_ours(row: Row) -> bool:
-    return row["tool"] == "ours" and row.get("calibrator") == _OURS and row.get("arithmetic") == "int8"
+    return _is_default(row) and row["arithmetic"] == "int8"
+
+
+def _is_default(row: Row) -> bool:
+    calibrator = str(row.get("calibrator"))
+    return row["tool"] == "ours" and calibrator.startswith("default (") and calibrator.endswith(")")
 
 
 def _p(row: Row, mine: Row, key: str) -> float:

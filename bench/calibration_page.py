@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-from bench import records
 from bench.records import Row
 from matplotlib import pyplot as plt
+
+from bench import records
 
 TITLES = {"ours": "quantfleet", "onnxruntime": "ONNX Runtime", "paddleslim": "PaddleSlim", "nncf": "NNCF"}
 _COLOURS = {"ours": "#0072b2", "onnxruntime": "#999999", "paddleslim": "#e69f00", "nncf": "#009e73"}
@@ -84,14 +85,22 @@ def _plot(path: Path, rows: Sequence[Row]) -> None:
     common = [row for row in rows if "ratio" in row and row["images"] == _common(rows, row["model"])]
     names = list(dict.fromkeys(row["model"] for row in common))
     mpl.rcParams["svg.hashsalt"] = "quantfleet"  # the same rows give the same file
-    figure, panels = plt.subplots(len(names), 1, figsize=(8, 0.6 + 3.2 * len(names)), squeeze=False)
+    bars_of = [sum(row["model"] == name for row in common) for name in names]
+    figure, panels = plt.subplots(
+        len(names),
+        1,
+        figsize=(8, 0.9 * len(names) + 0.22 * len(common)),
+        squeeze=False,
+        sharex=True,
+        gridspec_kw={"height_ratios": bars_of},
+    )
     for panel, name in zip(panels[:, 0], names, strict=True):
         here = [row for row in common if row["model"] == name][::-1]
         labels = [f"{TITLES[row['tool']]} {row['calibrator']}" for row in here]
         bars = panel.barh(labels, [row["ratio"] for row in here], color=[_COLOURS[row["tool"]] for row in here])
         panel.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
         panel.set_xscale("log")
-        panel.set_xlim(0.8, 2 * max(row["ratio"] for row in here))
+        panel.set_xlim(0.8, 2 * max(row["ratio"] for row in common))
         panel.axvline(1, color="black", linewidth=0.8)
         panel.set_title(f"{name}, {here[0]['images']} images", fontsize=10)
         panel.tick_params(labelsize=8)

@@ -14,24 +14,18 @@ import yaml
 from bench.cases import CALIBRATION_SAMPLES, Array, Case
 from bench.figures import Outputs
 
+from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES, DEFAULT_CALIBRATOR
 from quantfleet_worker.engines.base import LoadOptions
 from quantfleet_worker.engines.registry import engine_named
 
 Options = Mapping[str, Any]
-DEFAULT = "default"
-_PLAIN = {"bias_correction": False}
+DEFAULT = f"default ({DEFAULT_CALIBRATOR})"
+_CALIBRATORS: dict[str, Options] = {DEFAULT: {}} | {
+    name: {"calibrator": name} for name in CALIBRATOR_NAMES if name != DEFAULT_CALIBRATOR
+}
 CALIBRATIONS: Mapping[str, Options] = {
-    DEFAULT: {},
-    f"{DEFAULT}, no bias correction": _PLAIN,
-    "absmax": {"calibrator": "absmax"},
-    "avg": {"calibrator": "avg"},
-    "percentile 99.99": {"calibrator": "percentile", "percentile": 99.99},
-    "entropy": {"calibrator": "entropy"},
-    "entropy, no bias correction": {"calibrator": "entropy", **_PLAIN},
-    "mse": {"calibrator": "mse"},
-    "mse, no bias correction": {"calibrator": "mse", **_PLAIN},
-    "auto": {"calibrator": "auto"},
-    "auto, no bias correction": {"calibrator": "auto", **_PLAIN},
+    **_CALIBRATORS,
+    **{f"{name}, no bias correction": {**keys, "bias_correction": False} for name, keys in _CALIBRATORS.items()},
 }
 """What a row is called, and what stands in the job file under `calibration` besides the data."""
 

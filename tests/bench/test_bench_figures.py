@@ -99,7 +99,7 @@ def test_text_outside_the_marks_is_left_as_it_was(tmp_path: Path) -> None:
 def test_a_peer_is_compared_with_our_default_on_its_own_engine() -> None:
     def row(tool: str, engine: str, right: list[int]) -> dict[str, Any]:
         bits = figures.packed(np.array(right, np.bool_))
-        common = {"model": "m", "images": 8, "arithmetic": "int8", "calibrator": "default", "method": "x"}
+        common = {"model": "m", "images": 8, "arithmetic": "int8", "calibrator": "default (mse)", "method": "x"}
         return {**common, "tool": tool, "engine": engine, "right": bits, "agrees": bits}
 
     rows = [
