@@ -17,8 +17,9 @@ from bench.records import Row
 
 from bench import calibration_page, models, records, scaling
 
+EXTREMES_ONLY = "absmax, extremes only"
 TOOLS: dict[str, tuple[str, ...]] = {
-    "ours": ("absmax", "percentile", "entropy", "mse"),
+    "ours": ("absmax", EXTREMES_ONLY, "percentile", "entropy", "mse"),
     "onnxruntime": ("minmax", "percentile", "entropy"),
     "paddleslim": ("abs_max", "avg", "hist", "mse", "KL"),
     "nncf": ("statistics", "default", "full"),
@@ -137,8 +138,15 @@ def _measure(network: Network, tool: str, calibrator: str, images: int) -> Row:
             from bench import our_calibration
 
             shape = network.arrays[0].shape
+            extremes_only = calibrator == EXTREMES_ONLY
             note["counted_by"] = our_calibration.calibrate(
-                model, network.input_name, shape, samples, folder, calibrator
+                model,
+                network.input_name,
+                shape,
+                samples,
+                folder,
+                "absmax" if extremes_only else calibrator,
+                extremes_only=extremes_only,
             )
         elif tool == "onnxruntime":
             from bench import onnxruntime_tool

@@ -9,7 +9,7 @@ from quantfleet_domain.calibration.calibrators import calibrator_named
 from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass
 from quantfleet_domain.calibration.partial import Partial, merge_partials
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_domain.calibration.statistic import STATISTIC_VERSION
+from quantfleet_domain.calibration.statistic import EXTREMES_VERSION, STATISTIC_VERSION
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
 from quantfleet_worker.collecting.choice import collector
 from quantfleet_worker.collecting.collector import Collector
@@ -20,15 +20,17 @@ from quantfleet_worker.models.reference_session import engine_version
 class Calibration:
     """What the tasks `inspect`, `calibrate` and `merge` do for one shard; making it is the set-up.
 
-    `collector_name` says what counted: the compiled tap or numpy.
+    `collector_name` says what counted: the compiled tap or numpy. `extremes_only` is the job's key.
     """
 
-    def __init__(self, model: Path, input_name: str, shape: tuple[int, ...], folder: Path) -> None:
+    def __init__(
+        self, model: Path, input_name: str, shape: tuple[int, ...], folder: Path, *, extremes_only: bool = False
+    ) -> None:
         reference, self._graph = onnx_model.inspect(model, {input_name: shape})
         path = folder / "reference.onnx"
         path.write_bytes(reference)
         self._input_name = input_name
-        self._collector = _collector(path, self._graph)
+        self._collector = _collector(path, self._graph, EXTREMES_VERSION if extremes_only else STATISTIC_VERSION)
         self.collector_name = self._collector.name
 
     def observe(self, arrays: Iterable[Array], first: int = 0) -> bytes:
@@ -45,15 +47,22 @@ class Calibration:
 
 
 def calibrate(
-    model: Path, input_name: str, shape: tuple[int, ...], samples: Sequence[Array], folder: Path, calibrator: str
+    model: Path,
+    input_name: str,
+    shape: tuple[int, ...],
+    samples: Sequence[Array],
+    folder: Path,
+    calibrator: str,
+    *,
+    extremes_only: bool = False,
 ) -> str:
     """All of a calibration in one shard; returns what counted."""
-    calibration = Calibration(model, input_name, shape, folder)
+    calibration = Calibration(model, input_name, shape, folder, extremes_only=extremes_only)
     calibration.table([calibration.observe(samples)], calibrator)
     return calibration.collector_name
 
 
-def _collector(reference: Path, graph: CalibrationGraph) -> Collector:
+def _collector(reference: Path, graph: CalibrationGraph, statistic_version: int) -> Collector:
     numerics = NumericsClass(
         engine=REFERENCE_ENGINE,
         engine_version=engine_version(),
@@ -61,6 +70,6 @@ def _collector(reference: Path, graph: CalibrationGraph) -> Collector:
         model="0" * 64,
         recipe=graph.recipe,
         preprocessing="tensors",
-        statistic_version=STATISTIC_VERSION,
+        statistic_version=statistic_version,
     )
     return collector(reference, graph, numerics)

@@ -281,6 +281,8 @@ def _noise(sums: Sums, candidate: str) -> float:
 
 
 def _range_warnings(table: ScaleTable, merged: Partial) -> list[str]:
+    if merged.numerics_class.extremes_only:
+        return []  # what a threshold costs is judged by the distribution
     found = hurts(table, merged)
     said = [
         f"calibrator {hurt.calibrator} would leave tensor {hurt.tensor} {hurt.sqnr_db:.1f} dB of signal over noise, "

@@ -41,7 +41,7 @@ class Oracle(Collector):
 
     name = "oracle"
 
-    def __init__(self, reference: Path, graph: CalibrationGraph) -> None:
+    def __init__(self, reference: Path, graph: CalibrationGraph, numerics: NumericsClass = NUMERICS) -> None:
         ort = onnxruntime_library.load()
         model = onnx.load(reference)
         self._tensors = [name for name in graph.activations if name not in {item.name for item in model.graph.input}]
@@ -51,7 +51,7 @@ class Oracle(Collector):
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        self._counted = PartialAccumulator(NUMERICS, graph.activations)
+        self._counted = PartialAccumulator(numerics, graph.activations)
 
     def observe(self, sample_index: int, sample_name: str, feeds: Mapping[str, NDArray[np.float32]]) -> None:
         values = self._session.run(self._tensors, dict(feeds)) if self._tensors else []

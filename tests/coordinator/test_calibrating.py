@@ -18,6 +18,7 @@ from quantfleet_domain.calibration.correction import FP32, Corrections, quantity
 from quantfleet_domain.calibration.graph import CalibrationGraph, Layer, NumericsClass, WeightTensor
 from quantfleet_domain.calibration.partial import PartialAccumulator
 from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
 from quantfleet_domain.calibration.sums import SumsAccumulator
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Job, TaskState
@@ -288,6 +289,22 @@ def test_a_calibrator_that_the_guard_replaced_is_told_with_what_was_taken() -> N
     told = [warning for warning in case.report().warnings if "calibrator entropy would leave tensor" in warning]
     assert len(told) == len(TENSORS)
     assert all(warning.endswith("; mse was taken for it") for warning in told)
+
+
+def test_extremes_alone_tell_which_samples_stretch_a_range_and_nothing_of_what_a_threshold_costs() -> None:
+    def values(index: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return normal(index) * (30 if index == 4 else 1)
+
+    told = []
+    for numerics in (NUMERICS, replace(NUMERICS, statistic_version=EXTREMES_VERSION)):
+        case = Case(fields={"calibrator": "avg", "extremes_only": numerics.extremes_only})
+        case.shard(*(case.count([index], values, numerics) for index in range(DATA.samples)))
+        case.merged()
+        report = case.report()
+        told.append([warning for warning in report.warnings if "calibrator avg would leave tensor" in warning])
+        assert [outlier.sample for outlier in report.calibration["net"].outliers] == ["4.bin"]
+    assert told[0]
+    assert told[1] == []
 
 
 def test_a_calibration_by_nodes_of_any_kind_is_warned_of() -> None:

@@ -7,7 +7,12 @@ from quantfleet.jobfile import measuring, models, samples
 from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.samples import Found
 from quantfleet.jobfile.tree import Value, parse
-from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES, CALIBRATORS, DEFAULT_CALIBRATOR
+from quantfleet_domain.calibration.calibrators import (
+    CALIBRATOR_NAMES,
+    CALIBRATORS,
+    DEFAULT_CALIBRATOR,
+    EXTREMES_CALIBRATORS,
+)
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.spec import (
     METRICS,
@@ -44,6 +49,7 @@ CALIBRATION_KEYS = (
     "ties",
     "mixed",
     "reuse",
+    "extremes_only",
 )
 EVALUATE_KEYS = ("data", "metrics", "shards")
 
@@ -61,6 +67,7 @@ class CalibrationPart:
     ties: bool
     mixed: bool
     reuse: bool
+    extremes_only: bool
 
 
 @dataclass(frozen=True)
@@ -201,11 +208,15 @@ def _calibration(keys: dict[str, Value], data: dict[str, Value], base: Path) -> 
     percentile = keys["percentile"].number() if "percentile" in keys else DEFAULT_PERCENTILE
     if not 0 < percentile <= 100:
         raise keys["percentile"].error(f"percentile is {percentile:g}", "give a number above 0 and up to 100")
+    named = keys.get("calibrator")
+    calibrator = named.choice("calibrator", CALIBRATOR_NAMES) if named else DEFAULT_CALIBRATOR
+    extremes_only = keys["extremes_only"].boolean() if "extremes_only" in keys else False
+    if extremes_only and calibrator not in EXTREMES_CALIBRATORS:
+        todo = f"leave it out, or write `calibrator: {'` or `calibrator: '.join(EXTREMES_CALIBRATORS)}`"
+        raise keys["extremes_only"].error(f"calibrator {calibrator} needs more than extremes", todo)
     return CalibrationPart(
         samples=samples.find(keys["data"], data, base, labelled=False),
-        calibrator=keys["calibrator"].choice("calibrator", CALIBRATOR_NAMES)
-        if "calibrator" in keys
-        else DEFAULT_CALIBRATOR,
+        calibrator=calibrator,
         percentile=percentile,
         shards=_shards(keys.get("shards")),
         bias_correction=keys["bias_correction"].boolean() if "bias_correction" in keys else True,
@@ -213,6 +224,7 @@ def _calibration(keys: dict[str, Value], data: dict[str, Value], base: Path) -> 
         ties=keys["ties"].boolean() if "ties" in keys else True,
         mixed=keys["mixed"].boolean() if "mixed" in keys else False,
         reuse=keys["reuse"].boolean() if "reuse" in keys else True,
+        extremes_only=extremes_only,
     )
 
 

@@ -117,6 +117,7 @@ def _calibration(part: CalibrationPart, hashing: _Hashing) -> CalibrationSpec:
         ties=part.ties,
         mixed=part.mixed,
         reuse=part.reuse,
+        extremes_only=part.extremes_only,
     )
 
 

@@ -163,6 +163,9 @@ AUTO = "auto"
 CALIBRATOR_NAMES = (*CALIBRATORS, AUTO)
 """What a user may ask for."""
 
+EXTREMES_CALIBRATORS = ("absmax", "avg")
+"""Those whose threshold follows from the extremes of the samples."""
+
 DEFAULT_CALIBRATOR = "mse"
 """What a job gets that names none: with biases corrected its outputs differ least from FP32's, or next to least, on
 every model and engine at hand (docs/benchmarks/accuracy.md); `auto` gains little over it and costs runs of its own."""

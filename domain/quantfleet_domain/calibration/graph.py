@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 SCHEMA = "quantfleet/graph/v1"
@@ -32,6 +33,11 @@ class NumericsClass:
     statistic_version: int
     threads: int = 1
     batch: int = 1
+
+    @property
+    def extremes_only(self) -> bool:
+        """Whether its statistics are of extremes alone, and say nothing of how values are distributed between."""
+        return self.statistic_version == EXTREMES_VERSION
 
 
 @dataclass(frozen=True)

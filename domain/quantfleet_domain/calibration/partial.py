@@ -23,11 +23,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from quantfleet_domain.calibration.canonical import (
-    MalformedError,
-    canonical_json,
-    parse_json,
-)
+from quantfleet_domain.calibration.canonical import MalformedError, canonical_json, parse_json
 from quantfleet_domain.calibration.graph import NumericsClass
 from quantfleet_domain.calibration.numerics import read_numerics
 from quantfleet_domain.calibration.statistic import (
@@ -36,6 +32,7 @@ from quantfleet_domain.calibration.statistic import (
     StatisticAccumulator,
     TensorStatistic,
     bin_of,
+    extremes_statistic,
     is_finite_bin,
     samples_overlap,
 )
@@ -170,7 +167,8 @@ class PartialAccumulator:
 
     def __init__(self, numerics_class: NumericsClass, tensors: tuple[str, ...]) -> None:
         self._numerics_class = numerics_class
-        self._tensors = {name: StatisticAccumulator(name) for name in tensors}
+        extremes_only = numerics_class.extremes_only
+        self._tensors = {name: StatisticAccumulator(name, extremes_only=extremes_only) for name in tensors}
         self._samples: set[int] = set()
 
     def observe(self, sample_index: int, sample_name: str, activations: Mapping[str, NDArray[np.float32]]) -> None:
@@ -228,6 +226,11 @@ def _decode(data: bytes) -> Partial:
     names = [node.text() for node in members["tensors"].items()]
     samples = reader.indices()
     tensors = {name: _decode_statistic(reader, name, samples) for name in names}
+    if numerics_class.extremes_only and any(
+        found != extremes_statistic(found.samples, found.sample_minimum, found.sample_maximum)
+        for found in tensors.values()
+    ):
+        raise MalformedError("it counts more than the extremes that its numerics class says")
     reader.expect_end()
     return Partial(numerics_class, frozenset(samples.tolist()), tensors)
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 STATISTIC_VERSION = 1
+EXTREMES_VERSION = 2
+"""The statistic of which only the extremes are known: it counts two elements of each sample, the smallest and the
+largest, which may be one. Thresholds that follow from them are the same; it never merges with a whole statistic."""
 
 BINS = 1 << 17
 # So that 256ths of a count, in which the entropy calibrator computes, still fit in 63 bits.
@@ -120,12 +123,23 @@ class TensorStatistic:
     __hash__ = None  # type: ignore[assignment] # typeshed declares object.__hash__ callable; None is Python's own way
 
 
-class StatisticAccumulator:
-    """Counts one tensor's activations, sample by sample, for a `TensorStatistic`. `tensor` names it in errors."""
+def extremes_statistic(
+    samples: NDArray[np.int64], minimum: NDArray[np.float32], maximum: NDArray[np.float32]
+) -> TensorStatistic:
+    """The statistic of EXTREMES_VERSION: `samples` in increasing order, their finite extremes, all (N,); −0 is +0."""
+    bins, counts = np.unique(bin_of(np.concatenate((minimum, maximum))), return_counts=True)
+    return TensorStatistic(bins, counts.astype(np.int64), samples, minimum, maximum)
 
-    def __init__(self, tensor: str) -> None:
+
+class StatisticAccumulator:
+    """Counts one tensor's activations, sample by sample, for a `TensorStatistic`. `tensor` names it in errors.
+
+    With `extremes_only` the statistic is that of EXTREMES_VERSION.
+    """
+
+    def __init__(self, tensor: str, *, extremes_only: bool = False) -> None:
         self._tensor = tensor
-        self._counts = np.zeros(BINS, np.int64)
+        self._counts = None if extremes_only else np.zeros(BINS, np.int64)
         self._extremes: dict[int, tuple[np.float32, np.float32]] = {}
 
     def observe(self, sample_index: int, array: NDArray[np.float32], sample_name: str) -> None:
@@ -145,28 +159,30 @@ class StatisticAccumulator:
         minimum, maximum = flat.min() + np.float32(0), flat.max() + np.float32(0)
         if not (np.isfinite(minimum) and np.isfinite(maximum)):
             raise sample_not_finite(self._tensor, int(np.count_nonzero(~np.isfinite(flat))), sample_name)
-        bits = flat.view(np.uint32)
-        before = self._counts[_SIGN_BIN]
-        # Blocks keep the keys in the cache, and np.add.at needs no array as long as the partition for each of them.
-        for start in range(0, bits.size, _BLOCK):
-            np.add.at(self._counts, (bits[start : start + _BLOCK] >> _SHIFT).astype(np.intp), 1)
-        if self._counts[_SIGN_BIN] > before:
-            zeros = np.count_nonzero(bits == _NEGATIVE_ZERO)
-            self._counts[_SIGN_BIN] -= zeros
-            self._counts[0] += zeros
+        if self._counts is not None:
+            _count(self._counts, flat.view(np.uint32))
         self._extremes[sample_index] = (minimum, maximum)
 
     def statistic(self) -> TensorStatistic:
         """What was observed so far, as a value of its own."""
+        indices = sorted(self._extremes)
+        samples = np.array(indices, np.int64)
+        minimum, maximum = (np.array([self._extremes[index][end] for index in indices], np.float32) for end in (0, 1))
+        if self._counts is None:
+            return extremes_statistic(samples, minimum, maximum)
         bins = np.flatnonzero(self._counts)
-        samples = sorted(self._extremes)
-        return TensorStatistic(
-            bins,
-            self._counts[bins],
-            np.array(samples, np.int64),
-            np.array([self._extremes[index][0] for index in samples], np.float32),
-            np.array([self._extremes[index][1] for index in samples], np.float32),
-        )
+        return TensorStatistic(bins, self._counts[bins], samples, minimum, maximum)
+
+
+def _count(counts: NDArray[np.int64], bits: NDArray[np.uint32]) -> None:
+    before = counts[_SIGN_BIN]
+    # Blocks keep the keys in the cache, and np.add.at needs no array as long as the partition for each of them.
+    for start in range(0, bits.size, _BLOCK):
+        np.add.at(counts, (bits[start : start + _BLOCK] >> _SHIFT).astype(np.intp), 1)
+    if counts[_SIGN_BIN] > before:
+        zeros = np.count_nonzero(bits == _NEGATIVE_ZERO)
+        counts[_SIGN_BIN] -= zeros
+        counts[0] += zeros
 
 
 def bin_of(values: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.calibration.graph import MIXED, NumericsClass
+from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Detail, corrected_runtimes, measurable, shard_of
@@ -167,9 +168,16 @@ def is_idle(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> boo
 
 
 def numerics_of(model: ModelSpec, results: Mapping[str, Result]) -> NumericsClass:
-    """The numerics class in which a model is calibrated: that of its inspection, of any ISA where the job allows it."""
+    """The numerics class in which a model is calibrated: that of its inspection, but for what the job changes.
+
+    The ISA is any where the job allows it, and the statistic another where the job wants extremes alone.
+    """
     numerics = _inspected(model.name, results).numerics
-    return replace(numerics, isa=MIXED) if model.calibration and model.calibration.mixed else numerics
+    if model.calibration and model.calibration.mixed:
+        numerics = replace(numerics, isa=MIXED)
+    if model.calibration and model.calibration.extremes_only:
+        numerics = replace(numerics, statistic_version=EXTREMES_VERSION)
+    return numerics
 
 
 def scales_of(model: str, results: Mapping[str, Result]) -> FileRef:

@@ -50,6 +50,7 @@ class CalibrationSpec:
     `bias_correction` corrects biases, `ties` gives tensors one range that engines want in one, `exclude_below_db`
     leaves layers in float whose own signal-to-quantization-noise ratio is below it. `mixed` lets nodes of different
     instruction sets share the work, at the price of exactness. `reuse` takes over what earlier jobs counted.
+    `extremes_only` keeps each sample's extremes and counts nothing else: for the calibrators of EXTREMES_CALIBRATORS.
     """
 
     data: DataSet
@@ -61,6 +62,7 @@ class CalibrationSpec:
     ties: bool = True
     mixed: bool = False
     reuse: bool = True
+    extremes_only: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
-from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES
+from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES, EXTREMES_CALIBRATORS
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.spec import METRICS, MODEL_FORMATS, MODES, PRECISIONS, JobSpec, ModelSpec
@@ -43,6 +43,11 @@ def _validate_model(model: ModelSpec) -> None:
         _require(model.calibration.data.samples > 0, f"{where} has no calibration samples", "give it some")
         _require(0 < model.calibration.percentile <= 100, f"{where}: percentile is not in (0, 100]", "give e.g. 99.99")
         _require(model.calibration.shards >= 0, f"{where}: shards is negative", "give a count, or auto")
+        _require(
+            not model.calibration.extremes_only or model.calibration.calibrator in EXTREMES_CALIBRATORS,
+            f"{where}: calibrator {model.calibration.calibrator} needs more than extremes",
+            f"leave out extremes_only, or choose {' or '.join(EXTREMES_CALIBRATORS)}",
+        )
     if model.evaluate:
         _require(model.evaluate.data.samples > 0, f"{where} has no evaluation samples", "give it some")
         _require(model.evaluate.shards >= 0, f"{where}: shards is negative", "give a count, or auto")

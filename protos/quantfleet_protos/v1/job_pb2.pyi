@@ -65,6 +65,7 @@ class CalibrationSpec(_message.Message):
     TIES_FIELD_NUMBER: _builtins.int
     MIXED_FIELD_NUMBER: _builtins.int
     REUSE_FIELD_NUMBER: _builtins.int
+    EXTREMES_ONLY_FIELD_NUMBER: _builtins.int
     calibrator: _builtins.str
     """Calibrator: absmax, avg, percentile, entropy, mse or auto."""
     percentile: _builtins.float
@@ -81,6 +82,8 @@ class CalibrationSpec(_message.Message):
     """Whether nodes of different instruction sets may share the work; the table is then not exact to the bit."""
     reuse: _builtins.bool
     """Whether partial statistics of earlier jobs are used again."""
+    extremes_only: _builtins.bool
+    """Whether only the extremes of each sample are kept; the calibrator is then absmax or avg."""
     @_builtins.property
     def data(self) -> Global___DataSet:
         """The calibration samples."""
@@ -97,10 +100,11 @@ class CalibrationSpec(_message.Message):
         ties: _builtins.bool = ...,
         mixed: _builtins.bool = ...,
         reuse: _builtins.bool = ...,
+        extremes_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db", "data", b"data", "exclude_below_db", b"exclude_below_db"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db", "bias_correction", b"bias_correction", "calibrator", b"calibrator", "data", b"data", "exclude_below_db", b"exclude_below_db", "mixed", b"mixed", "percentile", b"percentile", "reuse", b"reuse", "shards", b"shards", "ties", b"ties"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db", "bias_correction", b"bias_correction", "calibrator", b"calibrator", "data", b"data", "exclude_below_db", b"exclude_below_db", "extremes_only", b"extremes_only", "mixed", b"mixed", "percentile", b"percentile", "reuse", b"reuse", "shards", b"shards", "ties", b"ties"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exclude_below_db: _TypeAlias = _typing.Literal["exclude_below_db"]  # noqa: Y015
     _WhichOneofArgType__exclude_below_db: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db"]  # noqa: Y015

@@ -109,6 +109,8 @@ def test_any_misspelt_key_is_reported_with_its_line_and_column_and_the_nearest_k
         ("ties: false", "ties: 1", "20:9", "ties is '1'"),
         ("mixed: true", "mixed: [avx2]", "21:10", "mixed is a list"),
         ("reuse: false", "reuse: 'no'", "22:10", "reuse is 'no'"),
+        ("reuse: false", "extremes_only: 1", "22:18", "extremes_only is '1'"),
+        ("reuse: false", "extremes_only: true", "22:18", "calibrator percentile needs more than extremes"),
         ("calibrator: percentile", "calibrator: autp", "15:15", "no calibrator 'autp'"),
         ("quiet: true", "quiet: 'yes'", "33:10", "benchmark.quiet is 'yes'"),
         ("engines: [onnxruntime-cpu]", "engines: [onnxruntime]", "25:15", "no engine 'onnxruntime'"),

@@ -156,6 +156,7 @@ def test_a_short_job_corrects_biases_ties_ranges_and_uses_again_what_is_known(fo
         False,
         True,
     )
+    assert found.extremes_only is False
 
 
 def test_how_to_calibrate_is_as_the_job_says_and_a_models_own_keys_come_first(folder: Path) -> None:
@@ -173,6 +174,13 @@ def test_how_to_calibrate_is_as_the_job_says_and_a_models_own_keys_come_first(fo
     data = first.data
     assert first == CalibrationSpec(data, "auto", 99.9999, 0, False, 12.0, False, True, False)
     assert second == CalibrationSpec(data, "mse", 99.9999, 0, True, 9.5, False, True, False)
+
+
+def test_extremes_only_is_as_the_job_says(folder: Path) -> None:
+    keys = "data: {path: images, preprocess: inference_cls.yaml}, calibrator: avg, extremes_only: true"
+    (model,) = prepared(HEAD + f"model: {{path: paddle}}\ncalibration: {{{keys}}}\n", folder).spec.models
+    assert model.calibration is not None
+    assert model.calibration.extremes_only
 
 
 def test_without_samples_only_fp32_is_measured_and_only_at_run_time(folder: Path) -> None:

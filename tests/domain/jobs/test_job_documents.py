@@ -123,6 +123,7 @@ def _benchmark(**fields: Any) -> JobSpec:
         (_model(calibration=replace(CALIBRATION, percentile=0.0)), "percentile"),
         (_model(calibration=replace(CALIBRATION, percentile=float("nan"))), "percentile"),
         (_model(calibration=replace(CALIBRATION, shards=-1)), "shards"),
+        (_model(calibration=replace(CALIBRATION, calibrator="mse", extremes_only=True)), "choose absmax or avg"),
         (_model(evaluate=replace(EVALUATE, data=EMPTY)), "no evaluation samples"),
         (_model(evaluate=replace(EVALUATE, metrics=("top3",))), "did you mean 'top"),
         (_model(evaluate=replace(EVALUATE, shards=-1)), "shards"),

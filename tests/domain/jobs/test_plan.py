@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.domain.jobs.sample_jobs import DATA, NUMERICS, ONNX, PADDLE, TARGET, job_spec, model_spec, results_of
 
 from quantfleet_domain.calibration.graph import MIXED
+from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.assignment import corrections_of, files_of, is_idle, requirement, slice_of, work
 from quantfleet_domain.jobs.lifecycle import TaskKind
@@ -18,6 +19,7 @@ from quantfleet_domain.jobs.work import (
     BenchmarkResult,
     BenchmarkWork,
     CalibrateResult,
+    CalibrateWork,
     CorrectWork,
     EvaluateResult,
     EvaluateWork,
@@ -199,6 +201,16 @@ def test_nodes_of_any_instruction_set_may_calibrate_where_the_job_allows_it() ->
     plan = make_plan(spec)
     needed = requirement(spec, plan.details["net/calibrate/0"], results_of(plan))
     assert needed.numerics == replace(NUMERICS, isa=MIXED)
+
+
+def test_extremes_alone_are_another_statistic_than_counts() -> None:
+    calibration = model_spec().calibration
+    assert calibration is not None
+    spec = job_spec(model_spec(calibration=replace(calibration, calibrator="avg", extremes_only=True)))
+    plan = make_plan(spec)
+    asked = work(spec, plan.details["net/calibrate/0"], results_of(plan))
+    assert isinstance(asked, CalibrateWork)
+    assert asked.numerics == replace(NUMERICS, statistic_version=EXTREMES_VERSION)
 
 
 def test_a_shard_without_samples_is_idle() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import helper
+from tests.contract.extremes_contract import EXTREMES, ExtremesContract
 from tests.contract.statistic_contract import NUMERICS, CollectorContract, Open, network, observing
 from tests.worker.onnx_networks import classifier, pictures, saved
 
@@ -37,6 +38,18 @@ class TestNumpyCollector(CollectorContract):
     @pytest.fixture(scope="class")
     def collector(self) -> Open:
         return plain
+
+
+class TestNativeExtremes(ExtremesContract):
+    @pytest.fixture(scope="class")
+    def collector(self) -> Open:
+        return lambda reference, graph: NativeCollector(tap_library.load(), reference, graph, EXTREMES)
+
+
+class TestNumpyExtremes(ExtremesContract):
+    @pytest.fixture(scope="class")
+    def collector(self) -> Open:
+        return lambda reference, graph: NumpyCollector(reference, graph, EXTREMES, "a test")
 
 
 @pytest.fixture(scope="module")

@@ -63,11 +63,13 @@ def test_a_library_that_crashes_takes_no_task_down(stand_in: Path, tmp_path: Pat
     assert "its self-test failed (-4)" in chosen(tmp_path)
 
 
-def test_a_library_that_miscounts_is_not_used(stand_in: Path, tmp_path: Path) -> None:
-    source = (SOURCES / "tap.c").read_text().replace("channels - whole", "block")
+@pytest.mark.parametrize(("right", "wrong"), [("channels - whole", "block"), ("value < least ?", "value > least ?")])
+def test_a_library_that_miscounts_is_not_used(stand_in: Path, tmp_path: Path, right: str, wrong: str) -> None:
+    source = (SOURCES / "counting.h").read_text()
+    assert right in source
     shutil.copy(SOURCES / "onnxruntime_abi.h", tmp_path)
-    (tmp_path / "counting.h").write_text((SOURCES / "counting.h").read_text().replace("channels - whole", "block"))
-    compiled(stand_in, source, digest())
+    (tmp_path / "counting.h").write_text(source.replace(right, wrong))
+    compiled(stand_in, (SOURCES / "tap.c").read_text(), digest())
     assert "its self-test failed (1)" in chosen(tmp_path)
 
 

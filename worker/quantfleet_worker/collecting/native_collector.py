@@ -10,7 +10,13 @@ from onnx import NodeProto, helper
 
 from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass
 from quantfleet_domain.calibration.partial import Partial
-from quantfleet_domain.calibration.statistic import TensorStatistic, is_finite_bin, sample_not_finite, samples_overlap
+from quantfleet_domain.calibration.statistic import (
+    TensorStatistic,
+    extremes_statistic,
+    is_finite_bin,
+    sample_not_finite,
+    samples_overlap,
+)
 from quantfleet_domain.errors import QuantfleetError
 from quantfleet_worker.collecting.collector import Collector
 from quantfleet_worker.collecting.parts import parts
@@ -42,7 +48,7 @@ class NativeCollector(Collector):
             made_of = parts(blocked.model.graph, blocked.places)
             places = sorted({place for found in made_of.values() for place in found})
             self._slots = {name: [places.index(place) for place in made_of[name]] for name in graph.activations}
-            self.taps = Taps(len(places))
+            self.taps = Taps(len(places), extremes_only=numerics.extremes_only)
             with library.opened(self.taps) as handle:
                 _tap(blocked, places, handle)
                 try:
@@ -73,10 +79,12 @@ class NativeCollector(Collector):
         )
 
     def _statistic(self, slots: list[int], samples: NDArray[np.int64], extremes: NDArray[np.int32]) -> TensorStatistic:
-        bins, counts = self.taps.counts(slots)
         lowest, highest = extremes[:, 0].min(axis=1), extremes[:, 1].max(axis=1)
         seen = lowest != EMPTY
-        return TensorStatistic(bins, counts, samples[seen], floats(lowest[seen]), floats(highest[seen]))
+        samples, minimum, maximum = samples[seen], floats(lowest[seen]), floats(highest[seen])
+        if self._numerics.extremes_only:
+            return extremes_statistic(samples, minimum, maximum)
+        return TensorStatistic(*self.taps.counts(slots), samples, minimum, maximum)
 
     def _not_finite(self, sample_name: str) -> QuantfleetError:
         name = next(name for name, slots in self._slots.items() if any(map(self.taps.spoilt, slots)))
