@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.assignment import files_of, slice_of
+from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.work import Work
 from quantfleet_wire.transfer import download
 

@@ -10,7 +10,8 @@ group, also through tensors that are not observed:
   ONNX Runtime copies where the scales are equal and converts by a table where not.
 - *Operators whose output is made of their input's values* (`PASSING`) join the two. ONNX Runtime runs them in INT8
   only where both scales are equal, and its quantizer gives most of them one; Paddle's oneDNN passes give the output the
-  input's scale. An average over a window counts among them: oneDNN does not rescale it, and ONNX Runtime shares its input's scale.
+  input's scale. An average over a window counts among them: oneDNN does not rescale it,
+  and ONNX Runtime shares its input's scale.
 
 Not tied, with reasons. *GlobalAveragePool*: the mean of a whole map has a far smaller range than the map, and ONNX
 Runtime rescales it. *Relu and Clip*: where nothing else reads their input, it is not observed at all, since they fuse
