@@ -1,9 +1,10 @@
 """quantfleet's own calibration as a worker and a coordinator run it, without the fleet. Not a copy of their code."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.cases import Array
+from bench.isolation import isolated
 
 from quantfleet_domain.calibration.calibrators import calibrator_named
 from quantfleet_domain.calibration.graph import CalibrationGraph, NumericsClass
@@ -13,22 +14,21 @@ from quantfleet_domain.calibration.statistic import EXTREMES_VERSION, STATISTIC_
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
 from quantfleet_worker.collecting.choice import collector
 from quantfleet_worker.collecting.collector import Collector
-from quantfleet_worker.models import onnx_model
 from quantfleet_worker.models.reference_session import engine_version
 
 
 class Calibration:
-    """What the tasks `inspect`, `calibrate` and `merge` do for one shard; making it is the set-up.
+    """What the tasks `calibrate` and `merge` do for one shard; making it is the set-up.
 
-    `collector_name` says what counted: the compiled tap or numpy. `extremes_only` is the job's key.
+    The task `inspect`, done once a job, has a process of its own, as it has on a worker. `collector_name` says what
+    counted: the compiled tap or numpy. `extremes_only` is the job's key.
     """
 
     def __init__(
         self, model: Path, input_name: str, shape: tuple[int, ...], folder: Path, *, extremes_only: bool = False
     ) -> None:
-        reference, self._graph = onnx_model.inspect(model, {input_name: shape})
         path = folder / "reference.onnx"
-        path.write_bytes(reference)
+        self._graph = CalibrationGraph.from_json(isolated(_inspect, model, {input_name: shape}, path).value)
         self._input_name = input_name
         self._collector = _collector(path, self._graph, EXTREMES_VERSION if extremes_only else STATISTIC_VERSION)
         self.collector_name = self._collector.name
@@ -60,6 +60,14 @@ def calibrate(
     calibration = Calibration(model, input_name, shape, folder, extremes_only=extremes_only)
     calibration.table([calibration.observe(samples)], calibrator)
     return calibration.collector_name
+
+
+def _inspect(model: Path, shapes: Mapping[str, tuple[int, ...]], reference: Path) -> bytes:
+    from quantfleet_worker.models import onnx_model
+
+    content, graph = onnx_model.inspect(model, shapes)
+    reference.write_bytes(content)
+    return graph.to_json()
 
 
 def _collector(reference: Path, graph: CalibrationGraph, statistic_version: int) -> Collector:

@@ -39,7 +39,7 @@ def empty_directory(folder: Path) -> tuple[Path, list[str]]:
 def unknown_key(folder: Path) -> tuple[Path, list[str]]:
     job = write_job(folder, "job")
     job.write_text(job.read_text().replace("calibrator:", "calibrater:"))
-    return job, ["job.yaml:7", "calibrater", "calibrator"]
+    return job, ["job.yaml:5", "calibrater", "calibrator"]
 
 
 def unknown_pool(folder: Path) -> tuple[Path, list[str]]:
