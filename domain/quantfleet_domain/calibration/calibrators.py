@@ -166,6 +166,7 @@ CALIBRATOR_NAMES = (*CALIBRATORS, AUTO)
 EXTREMES_CALIBRATORS = ("absmax", "avg")
 """Those whose threshold follows from the extremes of the samples."""
 
-DEFAULT_CALIBRATOR = "mse"
+DEFAULT_CALIBRATOR = "entropy"
 """What a job gets that names none: with biases corrected its outputs differ least from FP32's, or next to least, on
-every model and engine at hand (docs/benchmarks/accuracy.md); `auto` gains little over it and costs runs of its own."""
+every model and engine at hand (docs/benchmarks/accuracy.md), and it is guarded where it would harm a tensor; `auto`
+gains little over it and costs runs of its own."""
