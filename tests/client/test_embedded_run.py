@@ -66,6 +66,8 @@ def running(folder: Path, *words: object) -> Iterator[Running]:
     mark = secrets.token_hex(8)
     temporary = folder / "tmp"
     temporary.mkdir()
+    # What a shell runs in the background ignores SIGINT, and so would what these tests start from there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "quantfleet", *(str(word) for word in words), "--out", str(folder / "out")],
         env={**os.environ, MARK: mark, "TMPDIR": str(temporary)},
