@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.cases import Array
 
-IMAGES = 200
+IMAGES = 1000
 _ROUNDS = 3
 
 
