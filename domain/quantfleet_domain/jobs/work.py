@@ -222,6 +222,19 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """Work that an engine does between nodes of one run, by the engine's own name for it (`ReorderInput`, `reorder`).
+
+    `count` is per run; `time_share` is of the whole run's time by the engine's profile, 0 to 1, None where the profile
+    does not say.
+    """
+
+    operator: str
+    count: int
+    time_share: float | None
+
+
+@dataclass(frozen=True)
 class Measured:
     """One variant × mode × threads × batch.
 

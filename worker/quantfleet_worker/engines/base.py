@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quantfleet_domain.jobs.work import Conversion
+
 Array = NDArray[Any]
 
 
@@ -17,17 +19,22 @@ class NodeCounts:
     """How much of a loaded model really runs in INT8, from the engine's own account (profile, graph, log).
 
     `quantizable` counts the nodes that the quantizer meant to run in INT8 (convolutions and matrix products),
-    `int8` those that did; `fallbacks` names the rest, as `name (operator): reason`.
+    `int8` those that did; `fallbacks` names the rest, as `name (operator): reason`. `ran` names those that did, as
+    `name (operator)`. `conversions` are what the engine put between nodes: changes of layout, and conversions between
+    integers and floating point.
     """
 
     int8: int
     quantizable: int
     fallbacks: tuple[str, ...]
+    ran: tuple[str, ...] = ()
+    conversions: tuple[Conversion, ...] = ()
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a model is loaded: `precision` is `fp32` or `int8`, `threads` are intra-op, `batch` is the size to come."""
+    """How a model is loaded: `precision` is `fp32`, `bf16` or `int8`, `threads` are intra-op, `batch` is the size to
+    come."""
 
     precision: str
     threads: int
