@@ -63,6 +63,7 @@ class Calibrating:
     def _graph(self) -> CalibrationGraph:
         inspected = self.entry.results[f"{self.model.name}/inspect"]
         assert isinstance(inspected, InspectResult)
+        assert inspected.graph is not None
         return CalibrationGraph.from_json(self.read(inspected.graph.digest))
 
     def _keep(self, name: str, content: bytes) -> FileRef:

@@ -8,10 +8,12 @@ from importlib.metadata import version
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.hardware.facts import DeviceFacts
+from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.assignment import numerics_of, scales_of
 from quantfleet_domain.jobs.lifecycle import JobState, Task, TaskKind, TaskState, ended_state
 from quantfleet_domain.jobs.plan import Detail
-from quantfleet_domain.jobs.spec import CalibrationSpec, ModelSpec, model_sha256
+from quantfleet_domain.jobs.spec import CalibrationSpec, ModelSpec, TrainingSpec, model_sha256
+from quantfleet_domain.jobs.variants import VariantKey, measurable
 from quantfleet_domain.jobs.work import (
     BenchmarkResult,
     CalibrateResult,
@@ -23,6 +25,7 @@ from quantfleet_domain.jobs.work import (
     QuantizeResult,
     RecallResult,
     SettleResult,
+    TrainResult,
 )
 from quantfleet_domain.measurement.latency import throughput_per_s
 from quantfleet_domain.reporting import gates
@@ -31,6 +34,7 @@ from quantfleet_domain.reporting.report import (
     Accuracy,
     BiasCorrection,
     Calibration,
+    ConversionFigure,
     FleetDevice,
     JobError,
     JobSummary,
@@ -39,10 +43,12 @@ from quantfleet_domain.reporting.report import (
     Report,
     Result,
     SpeedupFigure,
+    Training,
     facts_of,
 )
 
 Devices = Mapping[tuple[str, str], DeviceFacts]
+FP32 = VariantKey("fp32", "none")
 
 
 def write_report(entry: JobEntry, devices: Devices) -> Report:
@@ -68,6 +74,12 @@ def write_report(entry: JobEntry, devices: Devices) -> Report:
         absent=absent,
         gates=gates.evaluate(entry.spec.gates, results),
         warnings=tuple(_warnings(entry)),
+        training=tuple(
+            found
+            for model in entry.spec.models
+            for training in model.trainings
+            if (found := _trained(entry, model, training))
+        ),
     )
 
 
@@ -128,6 +140,27 @@ def _calibrated(entry: JobEntry, model: ModelSpec, asked: CalibrationSpec, merge
     )
 
 
+def _trained(entry: JobEntry, model: ModelSpec, training: TrainingSpec) -> Training | None:
+    names = [f"{model.name}/train/{training.method}/{interval}" for interval in range(training.intervals)]
+    done = [result for name in names if isinstance(result := entry.results.get(name), TrainResult)]
+    if not done:
+        return None
+    last = done[-1]
+    return Training(
+        model=model.name,
+        method=training.method,
+        iterations=last.iterations,
+        intervals=len(done),
+        samples=training.data.samples,
+        seconds=sum(result.seconds for result in done),
+        best_iteration=last.best.iteration,
+        metric=last.metric or None,
+        best_value=last.best.value,
+        losses={str(point.iteration): point.loss for result in done for point in result.losses},
+        checkpoint_sha256=last.checkpoint.digest,
+    )
+
+
 def _versions(entry: JobEntry, devices: Sequence[DeviceFacts]) -> dict[str, str]:
     """By package; where nodes had several versions of one, all of them."""
     found = {("quantfleet", version("quantfleet"))}
@@ -172,7 +205,7 @@ def _measured(entry: JobEntry, task: Task, detail: Detail, result: BenchmarkResu
         latency_ms=row.latency,
         throughput_per_s=throughput_per_s(row.latency, row.batch),
         speedup=speedup,
-        accuracy=_accuracy(entry, detail, row.precision),
+        accuracy=_accuracy(entry, detail, VariantKey(row.precision, row.quantization)),
         int8_nodes=row.int8_nodes if row.precision == "int8" else None,
         quantizable_nodes=row.quantizable_nodes if row.precision == "int8" else None,
         model_bytes=row.model_bytes,
@@ -184,22 +217,24 @@ def _measured(entry: JobEntry, task: Task, detail: Detail, result: BenchmarkResu
         noise=row.noise,
         conditions=facts_of(row.conditions),
         memory_mb=row.memory_mb,
+        int8_operators=row.int8_operators,
+        conversions=tuple(ConversionFigure(c.operator, c.count, c.time_share) for c in row.conversions),
     )
 
 
-def _shards(entry: JobEntry, detail: Detail, precision: str) -> list[EvaluateResult]:
+def _shards(entry: JobEntry, detail: Detail, key: VariantKey) -> list[EvaluateResult]:
     """The evaluation of one variant, if all of its shards are there."""
-    prefix = f"{detail.model}/evaluate/{detail.target}/{detail.engine}/{precision}/"
+    prefix = f"{detail.model}/evaluate/{detail.target}/{detail.engine}/{key.name}/"
     tasks = [name for name in entry.plan.details if name.startswith(prefix)]
     found = [entry.results.get(name) for name in tasks]
     complete = [part for part in found if isinstance(part, EvaluateResult)]
     return complete if tasks and len(complete) == len(tasks) else []
 
 
-def _accuracy(entry: JobEntry, detail: Detail, precision: str) -> tuple[Accuracy, ...]:
+def _accuracy(entry: JobEntry, detail: Detail, key: VariantKey) -> tuple[Accuracy, ...]:
     """The metrics that the job asks for, and for INT8 the agreement: how often its class is FP32's."""
     model = next(m for m in entry.spec.models if m.name == detail.model)
-    parts = _shards(entry, detail, precision)
+    parts = _shards(entry, detail, key)
     if not parts or not model.evaluate:
         return ()
     labels = [label for part in parts for label in part.labels]
@@ -209,8 +244,8 @@ def _accuracy(entry: JobEntry, detail: Detail, precision: str) -> tuple[Accuracy
         "top5": sum(best for part in parts for best in part.in_top5),
     }
     figures = [_percent(metric, hits[metric], len(labels)) for metric in model.evaluate.metrics]
-    reference = [p for part in _shards(entry, detail, "fp32") for p in part.predicted]
-    if precision != "fp32" and len(reference) == len(predicted):
+    reference = [p for part in _shards(entry, detail, FP32) for p in part.predicted]
+    if key != FP32 and len(reference) == len(predicted):
         same = sum(p == q for p, q in zip(predicted, reference, strict=True))
         figures.append(_percent("agreement", same, len(predicted)))
     return tuple(figures)
@@ -222,16 +257,17 @@ def _percent(metric: str, hits: int, samples: int) -> Accuracy:
 
 def _only_evaluated(entry: JobEntry) -> Iterable[Result]:
     """Rows for variants that were evaluated though nothing was timed."""
-    seen: set[tuple[str, int, str, str]] = set()
+    seen: set[tuple[str, int, str, VariantKey]] = set()
     for name, detail in entry.plan.details.items():
-        key = (detail.model, detail.target, detail.engine, detail.precision)
-        benchmark = f"{detail.model}/benchmark/{detail.target}/{detail.engine}"
-        timed = entry.results.get(benchmark)
+        variant = VariantKey(detail.precision, detail.quantization)
+        key = (detail.model, detail.target, detail.engine, variant)
+        timed = entry.results.get(f"{detail.model}/benchmark/{detail.target}/{detail.engine}")
         rows = timed.rows if isinstance(timed, BenchmarkResult) else ()
-        if detail.kind is not TaskKind.EVALUATE or key in seen or any(r.precision == detail.precision for r in rows):
+        measured = any(VariantKey(row.precision, row.quantization) == variant for row in rows)
+        if detail.kind is not TaskKind.EVALUATE or key in seen or measured:
             continue
         seen.add(key)
-        parts = _shards(entry, detail, detail.precision)
+        parts = _shards(entry, detail, variant)
         if parts:
             task, first = entry.job.tasks[name], parts[0]
             yield Result(
@@ -253,7 +289,7 @@ def _only_evaluated(entry: JobEntry) -> Iterable[Result]:
                 latency_ms=None,
                 throughput_per_s=None,
                 speedup=None,
-                accuracy=_accuracy(entry, detail, detail.precision),
+                accuracy=_accuracy(entry, detail, variant),
                 int8_nodes=None,
                 quantizable_nodes=None,
                 model_bytes=None,
@@ -265,7 +301,10 @@ def _only_evaluated(entry: JobEntry) -> Iterable[Result]:
 
 def _absent(entry: JobEntry) -> Iterable[Absent]:
     for cell in entry.plan.not_offered:
-        yield Absent(None, None, cell.engine, cell.precision, None, cell.reason, model=cell.model, applicable=False)
+        quantization = cell.quantization if cell.precision == "int8" else None
+        yield Absent(
+            None, None, cell.engine, cell.precision, quantization, cell.reason, model=cell.model, applicable=False
+        )
     for name, detail in entry.plan.details.items():
         task, result = entry.job.tasks[name], entry.results.get(name)
         if detail.kind is TaskKind.BENCHMARK and isinstance(result, BenchmarkResult):
@@ -286,9 +325,17 @@ def _absent(entry: JobEntry) -> Iterable[Absent]:
         elif detail.engine and task.state in (TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED):
             model = next(m for m in entry.spec.models if m.name == detail.model)
             what = task.failure.what if task.failure else "it was cancelled"
-            for precision in [detail.precision] if detail.precision else model.targets[detail.target].precisions:
+            asked = measurable(model, ENGINES[detail.engine], model.targets[detail.target].precisions)
+            for key in [VariantKey(detail.precision, detail.quantization)] if detail.precision else asked:
+                quantization = key.quantization if key.precision == "int8" else None
                 yield Absent(
-                    task.node or None, task.device or None, detail.engine, precision, None, what, model=detail.model
+                    task.node or None,
+                    task.device or None,
+                    detail.engine,
+                    key.precision,
+                    quantization,
+                    what,
+                    model=detail.model,
                 )
 
 
@@ -296,21 +343,30 @@ def _warnings(entry: JobEntry) -> Iterable[str]:
     for name, result in entry.results.items():
         if isinstance(result, InspectResult | MergeResult | QuantizeResult):
             yield from (f"{name}: {warning}" for warning in result.warnings)
+    for name, task in entry.job.tasks.items():
+        if task.kind in (TaskKind.QUANTIZE, TaskKind.TRAIN) and task.state is TaskState.FAILED and task.failure:
+            yield f"{name} failed: {task.failure.what} ({task.failure.todo})"
     for model in entry.spec.models:
         if model.calibration and model.calibration.mixed:
             yield f"{model.name}: nodes of any instruction set calibrated it: its table is not exact to the bit"
-    kinds: dict[tuple[str, int, str], tuple[set[str], set[str]]] = {}
+    kinds: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
     for name, detail in entry.plan.details.items():
-        timed, evaluated = kinds.setdefault((detail.model, detail.target, detail.engine), (set(), set()))
+        place = f"{detail.model}/{detail.target}"
+
+        def kinds_of(quantization: str, place: str = place, detail: Detail = detail) -> tuple[set[str], set[str]]:
+            return kinds.setdefault((place, detail.engine, quantization), (set(), set()))
+
         match entry.results.get(name):
             case BenchmarkResult() as result:
                 int8 = [row for row in result.rows if row.precision == "int8"]
-                timed |= {f"{row.form} of {result.engine_version}" for row in int8}
+                for row in int8:
+                    kinds_of(row.quantization)[0].add(f"{row.form} of {result.engine_version}")
                 if any(row.quantizable_nodes and not row.int8_nodes for row in int8):
                     yield f"{detail.model}: {result.engine} ran none of the INT8 model's nodes in INT8"
             case EvaluateResult(precision="int8") as result:
-                evaluated.add(f"{result.form} of {result.engine_version}")
-    for (name, _, engine), (timed, evaluated) in kinds.items():
+                kinds_of(result.quantization)[1].add(f"{result.form} of {result.engine_version}")
+    for (place, engine, _), (timed, evaluated) in kinds.items():
+        name = place.rpartition("/")[0]
         if len(evaluated) > 1:
             yield f"{name}: the evaluation on {engine} is spread over nodes of different kinds"
         elif timed and evaluated and timed != evaluated:

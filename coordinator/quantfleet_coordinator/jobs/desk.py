@@ -111,8 +111,8 @@ class Desk:
         self._require(spec.inputs(), "the job")
         manifests: dict[str, Manifest] = {}
         for model in spec.models:
-            for data in (model.calibration and model.calibration.data, model.evaluate and model.evaluate.data):
-                if data and data.manifest.digest not in manifests:
+            for data in model.data_sets():
+                if data.manifest.digest not in manifests:
                     manifest = Manifest.from_json(self._read(data.manifest.digest))
                     if len(manifest.samples) != data.samples:
                         raise QuantfleetError(

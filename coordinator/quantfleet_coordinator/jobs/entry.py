@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from quantfleet_coordinator.store.records import EventRecord, JobRecord, TaskRecord
 from quantfleet_domain.errors import ErrorCode
-from quantfleet_domain.jobs.assignment import Requirement, files_of, is_idle, requirement, slice_of, work
+from quantfleet_domain.jobs.assignment import Requirement, files_of, is_idle, requirement, slices_of, work
 from quantfleet_domain.jobs.lifecycle import (
     ENDED,
     Effect,
@@ -82,10 +82,8 @@ class JobEntry:
     ) -> "JobEntry":
         """A job as its records left it; `manifest` reads one by its digest."""
         entry = JobEntry.create(record, {})
-        data = [
-            d for m in entry.spec.models for d in (m.calibration and m.calibration.data, m.evaluate and m.evaluate.data)
-        ]
-        entry.manifests = {d.manifest.digest: manifest(d.manifest.digest) for d in data if d}
+        data = [found for model in entry.spec.models for found in model.data_sets()]
+        entry.manifests = {found.manifest.digest: manifest(found.manifest.digest) for found in data}
         entry.sequence = sequence
         tasks = dict(entry.job.tasks)
         for row in rows:
@@ -151,8 +149,7 @@ class JobEntry:
         """The digests that the holder of a task may read: its files, its manifest, the samples of its slice."""
         what = self.work(task)
         digests = {ref.digest for ref in files_of(what)}
-        part = slice_of(what)
-        if part is not None:
+        for part in slices_of(what):
             samples = self.manifests[part.manifest.digest].samples[part.first : part.first + part.count]
             digests.update(sample.digest for sample in samples)
         return frozenset(digests)

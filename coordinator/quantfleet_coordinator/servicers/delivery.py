@@ -5,15 +5,16 @@ from dataclasses import replace
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.jobs.assignment import corrections_of, scales_of
 from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import BenchmarkResult, MergeResult, QuantizeResult
+from quantfleet_domain.jobs.work import BenchmarkResult, MergeResult, QuantizeResult, TrainResult
 
 
 def delivered_files(entry: JobEntry) -> list[FileRef]:
-    """MODEL/scales.json, MODEL/corrections.json, MODEL/samples-….json, and MODEL/RUNTIME-FORM/… with the model's own
-    configuration."""
+    """MODEL/scales.json, MODEL/corrections.json, MODEL/samples-….json, MODEL/RUNTIME-FORM/… and MODEL/METHOD/… with the
+    model's own configuration, and of a training its last checkpoint, MODEL/METHOD/checkpoint."""
     found: list[FileRef] = []
     for name, result in entry.results.items():
-        model = entry.plan.details[name].model
+        detail = entry.plan.details[name]
+        model = detail.model
         if isinstance(result, MergeResult):
             scales = scales_of(model, entry.results)
             found.append(replace(scales, name=f"{model}/{scales.name}"))
@@ -24,7 +25,11 @@ def delivered_files(entry: JobEntry) -> list[FileRef]:
             for form in result.forms:
                 folder = f"{model}/{result.runtime}-{form.form}"
                 found += [replace(ref, name=f"{folder}/{ref.name}") for ref in form.files]
+        elif (
+            isinstance(result, TrainResult) and f"{model}/train/{result.method}/{detail.stage + 1}" not in entry.results
+        ):
+            made = [*result.best.form.files, replace(result.checkpoint, name="checkpoint")]
+            found += [replace(ref, name=f"{model}/{result.method}/{ref.name}") for ref in made]
         elif isinstance(result, BenchmarkResult):
-            detail = entry.plan.details[name]
             found.append(replace(result.samples, name=f"{model}/samples-{result.engine}-{detail.target}.json"))
     return found

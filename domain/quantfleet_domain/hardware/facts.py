@@ -95,7 +95,8 @@ class DeviceFacts:
     a benchmark may be pinned to; `slots` is this node's own share of them for tasks that run side by side.
     `measurement_domain` names what must be idle for a latency to mean anything: the boot id of the machine for a CPU.
     `numerics_isa` is the part of a numerics class that the processor decides. `verified` is False for a mere claim.
-    `software` is what the node's figures depend on besides the engines.
+    `software` is what the node's figures depend on besides the engines. `allowed_code` are the Python packages that the
+    node's owner lets jobs run.
     """
 
     device: str
@@ -108,6 +109,7 @@ class DeviceFacts:
     numerics_isa: str
     verified: bool
     software: tuple[Package, ...] = ()
+    allowed_code: tuple[str, ...] = ()
 
 
 _FLOAT_KERNELS: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.calibration.graph import MIXED, NumericsClass
 from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
-from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
+from quantfleet_domain.hardware.offers import ENGINES, REFERENCE_ENGINE
 from quantfleet_domain.jobs.lifecycle import TaskKind
-from quantfleet_domain.jobs.plan import Detail, corrected_runtimes, measurable, shard_of
-from quantfleet_domain.jobs.spec import FileRef, JobSpec, ModelSpec
+from quantfleet_domain.jobs.plan import Detail, corrected_runtimes, shard_of
+from quantfleet_domain.jobs.spec import TRAINED, FileRef, JobSpec, ModelSpec
+from quantfleet_domain.jobs.variants import VariantKey, measurable
 from quantfleet_domain.jobs.work import (
+    Absence,
     BenchmarkWork,
     CalibrateWork,
     ChooseResult,
@@ -27,20 +29,29 @@ from quantfleet_domain.jobs.work import (
     ScoreWork,
     SettleResult,
     Slice,
+    TrainResult,
+    TrainWork,
     Variant,
     Work,
 )
 
+TRAINERS = ("paddleslim",)
+"""The packages that a training needs besides Paddle."""
+NOT_MADE = "its quantized model was not made: see the warnings"
+
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a device must have to be given a task. `cores`: how many a benchmark pins; `numerics`: a class."""
+    """What a device must have to be given a task. `cores`: how many a benchmark pins; `numerics`: a class; `software`:
+    packages besides the engines; `code`: a user's package that the node's owner must have allowed."""
 
     engines: tuple[str, ...]
     pool: str
     exclusive: bool
     cores: int
     numerics: NumericsClass | None
+    software: tuple[str, ...] = ()
+    code: str = ""
 
 
 def requirement(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Requirement:
@@ -54,6 +65,9 @@ def requirement(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) ->
             return Requirement((detail.engine,), target.pool, True, max(target.threads), None)
         case TaskKind.EVALUATE:
             return Requirement((detail.engine,), model.targets[detail.target].pool, False, 1, None)
+        case TaskKind.TRAIN:
+            package = model.training(detail.quantization).package
+            return Requirement(("paddle-cpu",), "", False, 1, None, TRAINERS, package)
         case TaskKind.QUANTIZE if detail.runtime == "paddle":
             return Requirement(("paddle-cpu",), "", False, 1, None)
         case TaskKind.INSPECT if model.format == "paddle":
@@ -67,29 +81,31 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
     model = _model(spec, detail)
     match detail.kind:
         case TaskKind.INSPECT:
-            return InspectWork(model.name, model.format, model.files, model.input_shapes, model.preprocess)
+            return InspectWork(
+                model.name, model.format, model.files, model.input_shapes, model.preprocess, model.quantized
+            )
         case TaskKind.CALIBRATE:
-            found = _inspected(model.name, results)
+            reference, graph = _reference(model.name, results)
             data = data_of(spec, detail, results)
             numerics = numerics_of(model, results)
-            return CalibrateWork(model.name, found.reference, found.graph, data, model.preprocess, numerics)
+            return CalibrateWork(model.name, reference, graph, data, model.preprocess, numerics)
         case TaskKind.SCORE:
-            found = _inspected(model.name, results)
+            reference, graph = _reference(model.name, results)
             return ScoreWork(
                 model=model.name,
-                reference=found.reference,
-                graph=found.graph,
+                reference=reference,
+                graph=graph,
                 candidates=_merged(model.name, results).candidates,
                 data=data_of(spec, detail, results),
                 preprocess=model.preprocess,
                 numerics=numerics_of(model, results),
             )
         case TaskKind.CORRECT:
-            found = _inspected(model.name, results)
+            reference, graph = _reference(model.name, results)
             return CorrectWork(
                 model=model.name,
-                reference=found.reference,
-                graph=found.graph,
+                reference=reference,
+                graph=graph,
                 scales=scales_of(model.name, results),
                 corrections=corrections_of(model.name, results) if detail.stage else None,
                 runtimes=corrected_runtimes(model),
@@ -98,27 +114,29 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 preprocess=model.preprocess,
                 numerics=numerics_of(model, results),
             )
+        case TaskKind.TRAIN:
+            return _train(model, detail, results)
         case TaskKind.QUANTIZE:
-            found = _inspected(model.name, results)
+            static = detail.quantization == "static"
             return QuantizeWork(
                 model=model.name,
                 runtime=detail.runtime,
+                quantization=detail.quantization,
                 format=model.format,
                 files=model.files,
-                reference=found.reference,
-                graph=found.graph,
-                scales=scales_of(model.name, results),
+                reference=_reference(model.name, results)[0],
+                scales=scales_of(model.name, results) if static else None,
                 preprocess=model.preprocess,
-                corrections=corrections_of(model.name, results),
+                corrections=corrections_of(model.name, results) if static else None,
             )
         case TaskKind.BENCHMARK:
             target = model.targets[detail.target]
+            keys = measurable(model, ENGINES[detail.engine], target.precisions)
+            made = {key: _variant(model, detail.runtime, key, results) for key in keys}
             return BenchmarkWork(
                 model=model.name,
                 engine=detail.engine,
-                variants=tuple(
-                    _variant(model, detail.runtime, p, results) for p in measurable(model, target.precisions)
-                ),
+                variants=tuple(variant for variant in made.values() if variant),
                 modes=spec.benchmark.modes,
                 threads=target.threads,
                 batch_sizes=target.batch_sizes,
@@ -129,10 +147,16 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 input_shapes=_inspected(model.name, results).input_shapes,
                 data=_any_samples(model),
                 preprocess=model.preprocess,
+                absent=tuple(
+                    Absence(key.precision, key.quantization, "", 0, 0, NOT_MADE, applicable=True)
+                    for key, variant in made.items()
+                    if variant is None
+                ),
             )
         case TaskKind.EVALUATE:
             assert model.evaluate is not None
-            variant = _variant(model, detail.runtime, detail.precision, results)
+            variant = _variant(model, detail.runtime, VariantKey(detail.precision, detail.quantization), results)
+            assert variant is not None
             data = data_of(spec, detail, results)
             shapes = _inspected(model.name, results).input_shapes
             return EvaluateWork(model.name, detail.engine, variant, shapes, data, model.preprocess)
@@ -173,6 +197,7 @@ def numerics_of(model: ModelSpec, results: Mapping[str, Result]) -> NumericsClas
     The ISA is any where the job allows it, and the statistic another where the job wants extremes alone.
     """
     numerics = _inspected(model.name, results).numerics
+    assert numerics is not None
     if model.calibration and model.calibration.mixed:
         numerics = replace(numerics, isa=MIXED)
     if model.calibration and model.calibration.extremes_only:
@@ -207,15 +232,58 @@ def _any_samples(model: ModelSpec) -> Slice | None:
     return Slice(source.manifest, 0, min(SAMPLES_FOR_LATENCY, source.samples)) if source else None
 
 
-def _variant(model: ModelSpec, runtime: str, precision: str, results: Mapping[str, Result]) -> Variant:
-    if precision == "int8":
-        quantized = results[f"{model.name}/quantize/{runtime}"]
-        assert isinstance(quantized, QuantizeResult)
-        return Variant(precision, "static", quantized.forms)
+def _train(model: ModelSpec, detail: Detail, results: Mapping[str, Result]) -> TrainWork:
+    training = model.training(detail.quantization)
+    before = results.get(f"{model.name}/train/{detail.quantization}/{detail.stage - 1}")
+    assert isinstance(before, TrainResult) or detail.stage == 0
+    validation = model.evaluate.data if model.evaluate and training.validate else None
+    return TrainWork(
+        model=model.name,
+        format=model.format,
+        files=model.files,
+        input_shapes=_inspected(model.name, results).input_shapes,
+        preprocess=model.preprocess,
+        training=training,
+        interval=detail.stage,
+        checkpoint=before.checkpoint if isinstance(before, TrainResult) else training.resume,
+        best=before.best if isinstance(before, TrainResult) else None,
+        data=Slice(training.data.manifest, 0, training.data.samples),
+        validation=Slice(validation.manifest, 0, validation.samples) if validation else None,
+        metrics=model.evaluate.metrics if model.evaluate and validation else (),
+    )
+
+
+def _variant(model: ModelSpec, runtime: str, key: VariantKey, results: Mapping[str, Result]) -> Variant | None:
+    """A variant as its makers left it; None where they failed."""
+    forms = _forms(model, runtime, key, results)
+    return Variant(key.precision, key.quantization, forms) if forms else None
+
+
+def _forms(
+    model: ModelSpec, runtime: str, key: VariantKey, results: Mapping[str, Result]
+) -> tuple[ModelForm, ...] | None:
+    if key.quantization == "given":
+        return (ModelForm("", model.given.files if model.given else model.files),)
+    if key.quantization in TRAINED:
+        last = model.training(key.quantization).intervals - 1
+        trained = results.get(f"{model.name}/train/{key.quantization}/{last}")
+        return (trained.best.form,) if isinstance(trained, TrainResult) else None
+    if key.precision == "int8":
+        suffix = "/dynamic" if key.quantization == "dynamic" else ""
+        quantized = results.get(f"{model.name}/quantize/{runtime}{suffix}")
+        return quantized.forms if isinstance(quantized, QuantizeResult) else None
     # A shape that the job gives may not be the file's own: the reference graph has it.
     if runtime == "onnx" and (model.format != "onnx" or model.input_shapes):
-        return Variant(precision, "none", (ModelForm("", (_inspected(model.name, results).reference,)),))
-    return Variant(precision, "none", (ModelForm("", model.files),))
+        return (ModelForm("", (_reference(model.name, results)[0],)),)
+    return (ModelForm("", model.files),)
+
+
+def _reference(model: str, results: Mapping[str, Result]) -> tuple[FileRef, FileRef]:
+    """The reference graph of a model that is not quantized, and what calibration knows of it."""
+    found = _inspected(model, results)
+    assert found.reference is not None
+    assert found.graph is not None
+    return found.reference, found.graph
 
 
 def _inspected(model: str, results: Mapping[str, Result]) -> InspectResult:
@@ -240,8 +308,12 @@ def files_of(work_: Work) -> tuple[FileRef, ...]:
         case CorrectWork():
             found = [work_.reference, work_.graph, work_.scales, work_.corrections]
             found += [work_.data.manifest, work_.preprocess]
+        case TrainWork():
+            training, best = work_.training, work_.best.form.files if work_.best else ()
+            found = [*work_.files, *best, work_.preprocess, work_.checkpoint, work_.data.manifest]
+            found += [training.config, training.weights, work_.validation.manifest if work_.validation else None]
         case QuantizeWork():
-            found = [*work_.files, work_.reference, work_.graph, work_.scales, work_.corrections, work_.preprocess]
+            found = [*work_.files, work_.reference, work_.scales, work_.corrections, work_.preprocess]
         case BenchmarkWork():
             found = [ref for v in work_.variants for form in v.forms for ref in form.files]
             found += [work_.data.manifest if work_.data else None, work_.preprocess]
@@ -251,6 +323,10 @@ def files_of(work_: Work) -> tuple[FileRef, ...]:
     return tuple(ref for ref in found if ref is not None)
 
 
-def slice_of(work_: Work) -> Slice | None:
-    """The samples that a task reads, if any."""
-    return None if isinstance(work_, InspectWork | QuantizeWork) else work_.data
+def slices_of(work_: Work) -> tuple[Slice, ...]:
+    """The samples that a task reads, if any: first those that it is about."""
+    if isinstance(work_, TrainWork):
+        return (work_.data, work_.validation) if work_.validation else (work_.data,)
+    if isinstance(work_, InspectWork | QuantizeWork) or work_.data is None:
+        return ()
+    return (work_.data,)

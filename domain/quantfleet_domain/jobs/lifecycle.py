@@ -24,6 +24,7 @@ class TaskKind(StrEnum):
     CHOOSE = "choose"
     CORRECT = "correct"
     SETTLE = "settle"
+    TRAIN = "train"
     QUANTIZE = "quantize"
     BENCHMARK = "benchmark"
     EVALUATE = "evaluate"

@@ -49,6 +49,12 @@ def why_not(requirement: Requirement, selector: Selector | None, facts: DeviceFa
         if engine is None or not engine.available:
             missing = engine.missing if engine and engine.missing else "not installed there"
             return f"{facts.device}: {name} is missing: {missing}"
+    installed = {package.name for package in facts.software}
+    lacking = next((name for name in requirement.software if name not in installed), None)
+    if lacking:
+        return f"{facts.device}: {lacking} is not installed there"
+    if requirement.code and requirement.code not in facts.allowed_code:
+        return f"{facts.device}: its owner has not allowed code of package {requirement.code!r}"
     if requirement.exclusive and requirement.cores > len(facts.cores):
         return f"{facts.device}: {requirement.cores} threads are asked for, it has {len(facts.cores)} cores"
     numerics = requirement.numerics

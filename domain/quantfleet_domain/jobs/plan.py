@@ -7,7 +7,8 @@ from quantfleet_domain.calibration.calibrators import AUTO
 from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import Task, TaskKind
-from quantfleet_domain.jobs.spec import JobSpec, ModelSpec
+from quantfleet_domain.jobs.spec import TRAINED, JobSpec, ModelSpec
+from quantfleet_domain.jobs.variants import VariantKey, asked_for, measurable, why_not
 
 SMALLEST_SHARD = 8
 """Samples below which another shard costs more (a process, a session) than it saves."""
@@ -18,7 +19,7 @@ class Detail:
     """Which part of the job a task is: the fields that its kind does not use are empty or 0.
 
     A task is shard `shard` of `shards`; which samples that means may depend on results (see `assignment`). `stage` is
-    of bias correction.
+    of bias correction, or the interval of a training.
     """
 
     kind: TaskKind
@@ -27,6 +28,7 @@ class Detail:
     engine: str = ""
     runtime: str = ""
     precision: str = ""
+    quantization: str = ""
     shard: int = 0
     shards: int = 0
     stage: int = 0
@@ -39,6 +41,7 @@ class NotOffered:
     model: str
     engine: str
     precision: str
+    quantization: str
     reason: str
 
 
@@ -105,27 +108,42 @@ class _Drawing:
 
     def model(self, model: ModelSpec) -> None:
         inspected = self._add(f"{model.name}/inspect", Detail(TaskKind.INSPECT, model.name))
-        calibrated = self._calibration(model, inspected) if model.calibration else (inspected,)
-        quantized: dict[str, str] = {}
+        made: dict[tuple[str, str], str] = {}
+        calibrated = self._calibration(model, inspected) if model.calibration else ()
         for index, target in enumerate(model.targets):
             for engine in target.engines:
                 offer = ENGINES[engine]
-                if model.format not in offer.formats:
-                    reason = f"{engine} does not read {model.format} models"
-                    self._absent.extend(NotOffered(model.name, engine, p, reason) for p in target.precisions)
-                    continue
-                needs: tuple[str, ...] = (inspected,)
-                if "int8" in target.precisions and not model.calibration:
-                    self._absent.append(NotOffered(model.name, engine, "int8", "the job brings no calibration data"))
-                if "int8" in measurable(model, target.precisions):
-                    if offer.runtime not in quantized:
-                        quantized[offer.runtime] = self._add(
-                            f"{model.name}/quantize/{offer.runtime}",
-                            Detail(TaskKind.QUANTIZE, model.name, runtime=offer.runtime),
-                            calibrated,
-                        )
-                    needs = (inspected, quantized[offer.runtime])
-                self._measurement(model, Detail(TaskKind.BENCHMARK, model.name, index, engine, offer.runtime), needs)
+                for key in asked_for(model, target.precisions):
+                    reason = why_not(model, offer, key)
+                    if reason:
+                        self._absent.append(NotOffered(model.name, engine, key.precision, key.quantization, reason))
+                keys = measurable(model, offer, target.precisions)
+                for key in keys:
+                    place = (offer.runtime, key.quantization)
+                    if place not in made and (task := self._quantization(model, place, inspected, calibrated)):
+                        made[place] = task
+                base = Detail(TaskKind.BENCHMARK, model.name, index, engine, offer.runtime)
+                self._measurement(model, base, {key: made.get((offer.runtime, key.quantization), "") for key in keys})
+
+    def _quantization(
+        self, model: ModelSpec, place: tuple[str, str], inspected: str, calibrated: tuple[str, ...]
+    ) -> str:
+        """The task that makes the quantized model of a runtime; empty where there is nothing to make."""
+        runtime, quantization = place
+        detail = Detail(TaskKind.QUANTIZE, model.name, runtime=runtime, quantization=quantization)
+        match quantization:
+            case "static":
+                return self._add(f"{model.name}/quantize/{runtime}", detail, calibrated or (inspected,))
+            case "dynamic":
+                return self._add(f"{model.name}/quantize/{runtime}/dynamic", detail, (inspected,))
+            case _ if quantization in TRAINED:
+                last = ""
+                for interval in range(model.training(quantization).intervals):
+                    stage = Detail(TaskKind.TRAIN, model.name, quantization=quantization, stage=interval)
+                    needs = (inspected, last) if last else (inspected,)
+                    last = self._add(f"{model.name}/train/{quantization}/{interval}", stage, needs)
+                return last
+        return ""
 
     def _calibration(self, model: ModelSpec, inspected: str) -> tuple[str, ...]:
         """The tasks up to the scale table and the corrections; returns what quantizing needs."""
@@ -157,30 +175,33 @@ class _Drawing:
             for i in range(shards)
         )
 
-    def _measurement(self, model: ModelSpec, base: Detail, needs: tuple[str, ...]) -> None:
-        precisions = measurable(model, model.targets[base.target].precisions)
-        place = f"{base.target}/{base.engine}"
-        if self._spec.benchmark.modes and precisions:
-            self._add(f"{model.name}/benchmark/{place}", base, needs)
+    def _measurement(self, model: ModelSpec, base: Detail, made: Mapping[VariantKey, str]) -> None:
+        """The measurement of these variants, each with the task that makes it (empty: none need be)."""
+        inspected, place = f"{model.name}/inspect", f"{base.target}/{base.engine}"
+        makers = tuple(dict.fromkeys(task for task in made.values() if task))
+        if self._spec.benchmark.modes and made:
+            # One quantization that fails must not take the others along; a single one is what the job is about.
+            several = len(makers) > 1
+            needs, after = ((inspected,), makers) if several else ((inspected, *makers), ())
+            self._add(f"{model.name}/benchmark/{place}", base, needs, after)
         if not model.evaluate:
             return
-        for precision in precisions:
+        for key, task in made.items():
+            evaluated = replace(
+                base,
+                kind=TaskKind.EVALUATE,
+                precision=key.precision,
+                quantization=key.quantization,
+                shards=model.evaluate.shards,
+            )
             for i in range(model.evaluate.shards):
-                self._add(
-                    f"{model.name}/evaluate/{place}/{precision}/{i}",
-                    replace(base, kind=TaskKind.EVALUATE, precision=precision, shard=i, shards=model.evaluate.shards),
-                    needs if precision == "int8" else needs[:1],
-                )
+                needs = (inspected, task) if task else (inspected,)
+                self._add(f"{model.name}/evaluate/{place}/{key.name}/{i}", replace(evaluated, shard=i), needs)
 
     def _add(self, name: str, detail: Detail, needs: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> str:
         self._tasks.append(Task(id=name, kind=detail.kind, needs=needs, after=after))
         self._details[name] = detail
         return name
-
-
-def measurable(model: ModelSpec, precisions: tuple[str, ...]) -> tuple[str, ...]:
-    """The precisions that a model can be measured in: INT8 needs calibration."""
-    return tuple(p for p in precisions if p != "int8" or model.calibration)
 
 
 def corrected_runtimes(model: ModelSpec) -> tuple[str, ...]:
@@ -189,8 +210,9 @@ def corrected_runtimes(model: ModelSpec) -> tuple[str, ...]:
         model.calibration.bias_correction or model.calibration.exclude_below_db is not None
     ):
         return ()
-    offers = [ENGINES[e] for t in model.targets for e in t.engines if "int8" in measurable(model, t.precisions)]
-    return tuple(sorted({offer.runtime for offer in offers if model.format in offer.formats}))
+    static = VariantKey("int8", "static")
+    offers = [ENGINES[engine] for target in model.targets for engine in target.engines if "int8" in target.precisions]
+    return tuple(sorted({offer.runtime for offer in offers if static in measurable(model, offer, ("int8",))}))
 
 
 def _same_source(one: ModelSpec, other: ModelSpec) -> bool:

@@ -14,6 +14,7 @@ from quantfleet_domain.jobs.work import (
     Result,
     Slice,
     SumsResult,
+    TrainResult,
 )
 
 
@@ -36,19 +37,21 @@ def _wrong(detail: Detail, part: Slice | None, result: Result) -> str:
     first, count = (part.first, part.count) if part else (0, 0)
     match detail.kind, result:
         case TaskKind.INSPECT, InspectResult(numerics=numerics):
-            return _differs("reference engine", numerics.engine, REFERENCE_ENGINE)
+            return _differs("reference engine", numerics.engine, REFERENCE_ENGINE) if numerics else ""
         case TaskKind.CALIBRATE, CalibrateResult(samples=samples, partials=partials):
             return _differs("number of samples", samples, count) or ("" if partials else "it brings no partial")
         case ((TaskKind.SCORE | TaskKind.CORRECT), SumsResult(samples=samples, sums=sums)):
             return _differs("number of samples", samples, count) or ("" if sums else "it brings no sums")
+        case TaskKind.TRAIN, TrainResult(method=method, best=best):
+            return _differs("method", method, detail.quantization) or ("" if best.form.files else "it brings no model")
         case TaskKind.QUANTIZE, QuantizeResult(runtime=runtime, forms=forms):
             return _differs("runtime", runtime, detail.runtime) or ("" if forms else "it brings no form")
         case TaskKind.BENCHMARK, BenchmarkResult(engine=engine):
             return _differs("engine", engine, detail.engine)
-        case TaskKind.EVALUATE, EvaluateResult(engine=engine, precision=precision):
+        case TaskKind.EVALUATE, EvaluateResult(engine=engine, precision=precision, quantization=quantization):
             lengths = (len(c) for c in (result.labels, result.predicted, result.in_top5))
-            found = (engine, precision, result.first, *lengths)
-            asked = (detail.engine, detail.precision, first, *[count] * 3)
+            found = (engine, precision, quantization, result.first, *lengths)
+            asked = (detail.engine, detail.precision, detail.quantization, first, *[count] * 3)
             return _differs("slice", found, asked)
     return f"it is a {type(result).__name__}"
 
@@ -57,7 +60,9 @@ def _paths(result: Result) -> tuple[str, ...]:
     """Where files are put by what a result calls them: on other nodes, and by whoever fetches what a job made."""
     match result:
         case InspectResult(reference=reference, graph=graph):
-            return (reference.name, graph.name)
+            return tuple(ref.name for ref in (reference, graph) if ref)
+        case TrainResult(best=best):
+            return tuple(ref.name for ref in best.form.files)
         case QuantizeResult(runtime=runtime, forms=forms):
             return tuple(f"{runtime}-{form.form}/{ref.name}" for form in forms for ref in form.files)
     return ()

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 MODEL_FORMATS = ("onnx", "paddle")
 MODES = ("runtime", "end2end")
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "bf16", "int8")
+QUANTIZATIONS = ("static", "dynamic", "qat", "distill", "given")
+"""How an INT8 model comes about: from a scale table; with ranges found while it runs; by quantization-aware training;
+by distillation from the FP32 model; or as somebody else made it."""
+TRAINED = ("qat", "distill")
 METRICS = ("top1", "top5")
 
 
@@ -98,11 +102,56 @@ class EvaluateSpec:
 
 
 @dataclass(frozen=True)
+class TrainingSpec:
+    """A training that ends in a quantized Paddle model: `method` is `qat` or `distill`.
+
+    `package` is the user's code that builds the network of a `qat` (empty for `distill`), `config` what that code, or
+    PaddleSlim's auto-compression, is configured with. `weights` are what a `qat` starts from, `resume` is a checkpoint
+    to go on from. `iterations` of `batch_size` samples each are run in intervals of `save_interval`, each of which
+    leaves a checkpoint; with `validate` the best of these by the job's first metric is taken, else the last.
+    `workers` read samples ahead; the loss is kept every `log_interval` iterations. `learning_rate` is None where the
+    configuration gives it. A segmentation network is exported with an argmax unless `without_argmax`, any with a
+    softmax if `with_softmax`.
+    """
+
+    method: str
+    package: str
+    config: FileRef | None
+    weights: FileRef | None
+    resume: FileRef | None
+    data: DataSet
+    iterations: int
+    batch_size: int
+    learning_rate: float | None
+    save_interval: int
+    validate: bool
+    workers: int
+    log_interval: int
+    with_softmax: bool
+    without_argmax: bool
+
+    @property
+    def intervals(self) -> int:
+        """How many intervals there are; the last may be shorter."""
+        return -(-self.iterations // self.save_interval)
+
+
+@dataclass(frozen=True)
+class GivenModel:
+    """A quantized form of a model that its user made elsewhere, in a format of MODEL_FORMATS."""
+
+    format: str
+    files: tuple[FileRef, ...]
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """One model of a job and all that is done to it.
 
     `files` are one `.onnx` file (and its external data), or the files of a Paddle inference model. `preprocess` is the
-    model's own configuration; it drives every task and travels with the quantized model.
+    model's own configuration; it drives every task and travels with the quantized model. `quantizations` are the ways
+    in which INT8 comes about; each of TRAINED among them has its training, `given` its `given` files. A model that is
+    `quantized` itself has no FP32 and is measured as it is.
     """
 
     name: str
@@ -113,6 +162,19 @@ class ModelSpec:
     calibration: CalibrationSpec | None
     targets: tuple[TargetSpec, ...]
     evaluate: EvaluateSpec | None
+    quantizations: tuple[str, ...] = ("static",)
+    trainings: tuple[TrainingSpec, ...] = ()
+    given: GivenModel | None = None
+    quantized: bool = False
+
+    def training(self, method: str) -> TrainingSpec:
+        """The training of a method that is among the model's quantizations."""
+        return next(training for training in self.trainings if training.method == method)
+
+    def data_sets(self) -> tuple[DataSet, ...]:
+        """Every set of samples that something is done with."""
+        sections = (self.calibration, self.evaluate, *self.trainings)
+        return tuple(section.data for section in sections if section)
 
 
 @dataclass(frozen=True)
@@ -134,8 +196,9 @@ class JobSpec:
             found.update(ref.digest for ref in model.files)
             if model.preprocess:
                 found.add(model.preprocess.digest)
-            if model.calibration:
-                found.add(model.calibration.data.manifest.digest)
-            if model.evaluate:
-                found.add(model.evaluate.data.manifest.digest)
+            found.update(data.manifest.digest for data in model.data_sets())
+            if model.given:
+                found.update(ref.digest for ref in model.given.files)
+            for training in model.trainings:
+                found.update(ref.digest for ref in (training.config, training.weights, training.resume) if ref)
         return frozenset(found)

@@ -6,7 +6,17 @@ from collections.abc import Iterable, Sequence
 from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES, EXTREMES_CALIBRATORS
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
-from quantfleet_domain.jobs.spec import METRICS, MODEL_FORMATS, MODES, PRECISIONS, JobSpec, ModelSpec
+from quantfleet_domain.jobs.spec import (
+    METRICS,
+    MODEL_FORMATS,
+    MODES,
+    PRECISIONS,
+    QUANTIZATIONS,
+    TRAINED,
+    JobSpec,
+    ModelSpec,
+    TrainingSpec,
+)
 from quantfleet_domain.reporting import gates
 
 
@@ -52,6 +62,7 @@ def _validate_model(model: ModelSpec) -> None:
         _require(model.evaluate.data.samples > 0, f"{where} has no evaluation samples", "give it some")
         _require(model.evaluate.shards >= 0, f"{where}: shards is negative", "give a count, or auto")
         _known("metric", model.evaluate.metrics, METRICS)
+    _validate_quantizations(where, model)
     for target in model.targets:
         for what, named in (("engines", target.engines), ("precisions", target.precisions)):
             _require(bool(named), f"{where}: a target has no {what}", f"name its {what}")
@@ -63,6 +74,53 @@ def _validate_model(model: ModelSpec) -> None:
         for listed in lists:
             twice = next((value for value in listed if listed.count(value) > 1), None)
             _require(twice is None, f"{where}: a target lists {twice!r} twice", "list it once")
+
+
+def _validate_quantizations(where: str, model: ModelSpec) -> None:
+    _known("quantization", model.quantizations, QUANTIZATIONS)
+    twice = next((name for name in model.quantizations if model.quantizations.count(name) > 1), None)
+    _require(twice is None, f"{where} lists quantization {twice!r} twice", "list it once")
+    if model.quantized:
+        made_here = [name for name in model.quantizations if name not in ("static", "given")]
+        _require(not made_here, f"{where} is quantized already, and the job quantizes it", "give its FP32 model")
+        _require(
+            not model.calibration, f"{where} is quantized already, and the job calibrates it", "give its FP32 model"
+        )
+    if not model.quantized and "given" in model.quantizations:
+        _require(model.given is not None, f"{where} has no given quantized model", "name its path")
+    for name in TRAINED:
+        trained = [training.method for training in model.trainings].count(name)
+        wanted = int(name in model.quantizations)
+        _require(trained == wanted, f"{where} has {trained} trainings by {name}, not {wanted}", "describe it once")
+    for training in model.trainings:
+        _validate_training(where, model, training)
+
+
+def _validate_training(where: str, model: ModelSpec, training: TrainingSpec) -> None:
+    at = f"{where}, {training.method}"
+    _require(model.format == "paddle", f"{at}: only Paddle models are trained", "give the Paddle model")
+    _require(training.data.samples > 0, f"{at} has no samples", "give it some")
+    for what, count in (
+        ("iterations", training.iterations),
+        ("batch_size", training.batch_size),
+        ("save_interval", training.save_interval),
+        ("log_interval", training.log_interval),
+    ):
+        _require(count >= 1, f"{at}: {what} is {count}", "give a count from 1 on")
+    _require(training.workers >= 0, f"{at}: num_workers is negative", "give 0 or more")
+    _require(
+        training.learning_rate is None or training.learning_rate > 0,
+        f"{at}: the learning rate is not positive",
+        "give e.g. 0.001",
+    )
+    _require(
+        bool(training.package) == (training.method == "qat"), f"{at}: a qat, and only that, names a package", "name it"
+    )
+    _require(
+        not training.validate or model.evaluate is not None,
+        f"{at} is to keep the best, and the job evaluates nothing",
+        "give the job an `evaluate` section",
+    )
 
 
 def is_inside(name: str) -> bool:

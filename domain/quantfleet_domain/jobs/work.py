@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from quantfleet_domain.calibration.graph import NumericsClass
-from quantfleet_domain.jobs.spec import FileRef, InputShape
+from quantfleet_domain.jobs.spec import FileRef, InputShape, TrainingSpec
 from quantfleet_domain.measurement.latency import LatencySummary
 from quantfleet_domain.measurement.quiet import Conditions
 
@@ -36,13 +36,14 @@ class Slice:
 
 @dataclass(frozen=True)
 class InspectWork:
-    """Check a model, and bring it into the reference form that calibration reads."""
+    """Check a model, and bring it into the reference form that calibration reads, unless it is `quantized` already."""
 
     model: str
     format: str
     files: tuple[FileRef, ...]
     input_shapes: tuple[InputShape, ...]
     preprocess: FileRef | None
+    quantized: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,17 +92,62 @@ class CorrectWork:
 
 @dataclass(frozen=True)
 class QuantizeWork:
-    """Turn the scale table, and the bias corrections where there are some, into the forms that a runtime executes."""
+    """Make the INT8 forms that a runtime executes: of the scale table, and the bias corrections where there are some,
+    for `static` quantization, of the weights alone for `dynamic`, which needs no scale table."""
 
     model: str
     runtime: str
+    quantization: str
     format: str
     files: tuple[FileRef, ...]
     reference: FileRef
-    graph: FileRef
-    scales: FileRef
+    scales: FileRef | None
     preprocess: FileRef | None
     corrections: FileRef | None = None
+
+
+@dataclass(frozen=True)
+class TrainedForm:
+    """The quantized model after so many iterations, and what its validation gave; None where there was none."""
+
+    iteration: int
+    value: float | None
+    form: ModelForm
+
+
+@dataclass(frozen=True)
+class TrainWork:
+    """Train an interval, and make a quantized model of what came of it.
+
+    `checkpoint` is that of the interval before, None for the first; `best` the best quantized model so far. `files` are
+    the FP32 model: the teacher of a distillation. The first of `metrics` decides on `validation` which model is best.
+    """
+
+    model: str
+    format: str
+    files: tuple[FileRef, ...]
+    input_shapes: tuple[InputShape, ...]
+    preprocess: FileRef | None
+    training: TrainingSpec
+    interval: int
+    checkpoint: FileRef | None
+    best: TrainedForm | None
+    data: Slice
+    validation: Slice | None
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A cell that was asked for and not measured, and why. `applicable` is False where the engine does not offer it."""
+
+    precision: str
+    quantization: str
+    mode: str
+    threads: int
+    batch: int
+    reason: str
+    applicable: bool
 
 
 @dataclass(frozen=True)
@@ -109,6 +155,7 @@ class BenchmarkWork:
     """Measure all variants of one model on one engine, interleaved, alone on the measurement domain.
 
     `data` is None where the job brings no samples: then mode `runtime` is fed seeded noise and `end2end` is refused.
+    `absent` are variants whose models were not made; the result says so of them.
     """
 
     model: str
@@ -124,6 +171,7 @@ class BenchmarkWork:
     data: Slice | None
     preprocess: FileRef | None
     memory: bool = False
+    absent: tuple[Absence, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,16 +186,16 @@ class EvaluateWork:
     preprocess: FileRef | None
 
 
-Work = InspectWork | CalibrateWork | ScoreWork | CorrectWork | QuantizeWork | BenchmarkWork | EvaluateWork
+Work = InspectWork | CalibrateWork | ScoreWork | CorrectWork | TrainWork | QuantizeWork | BenchmarkWork | EvaluateWork
 
 
 @dataclass(frozen=True)
 class InspectResult:
-    """The reference graph and what was found in it."""
+    """The reference graph and what was found in it; a quantized model has none."""
 
-    reference: FileRef
-    graph: FileRef
-    numerics: NumericsClass
+    reference: FileRef | None
+    graph: FileRef | None
+    numerics: NumericsClass | None
     input_shapes: tuple[InputShape, ...]
     warnings: tuple[str, ...]
 
@@ -196,6 +244,32 @@ class SumsResult:
 
 
 @dataclass(frozen=True)
+class LossPoint:
+    """The training loss at an iteration, counted from 1."""
+
+    iteration: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """An interval of a training: its checkpoint after `iterations` in all, and the best quantized model so far.
+
+    `value` is this checkpoint's own `metric` on the validation data, None where there was none. `seconds` is wall time
+    in the child process.
+    """
+
+    method: str
+    iterations: int
+    checkpoint: FileRef
+    losses: tuple[LossPoint, ...]
+    metric: str
+    value: float | None
+    best: TrainedForm
+    seconds: float
+
+
+@dataclass(frozen=True)
 class QuantizeResult:
     """The quantized model in every form that the runtime's engines may prefer."""
 
@@ -240,7 +314,8 @@ class Measured:
 
     `speedup` compares with FP32 of the same task, where that was measured. `quiet` is the verdict on the machine's
     `conditions`, `noise` why it is not. `memory_mb` is the peak resident memory (MiB) of a process that does nothing
-    but load and run the variant, where that was asked for.
+    but load and run the variant, where that was asked for. `int8_operators`, `fallbacks` and `conversions` are the
+    engine's own account of a run.
     """
 
     precision: str
@@ -261,19 +336,8 @@ class Measured:
     model_bytes: int
     input_shapes: tuple[InputShape, ...]
     memory_mb: float | None = None
-
-
-@dataclass(frozen=True)
-class Absence:
-    """A cell that was asked for and not measured, and why. `applicable` is False where the engine does not offer it."""
-
-    precision: str
-    quantization: str
-    mode: str
-    threads: int
-    batch: int
-    reason: str
-    applicable: bool
+    int8_operators: tuple[str, ...] = ()
+    conversions: tuple[Conversion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -386,6 +450,7 @@ Result = (
     | SumsResult
     | ChooseResult
     | SettleResult
+    | TrainResult
     | QuantizeResult
     | BenchmarkResult
     | EvaluateResult

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
-from quantfleet_domain.jobs.spec import METRICS, MODES
+from quantfleet_domain.jobs.spec import METRICS, MODES, QUANTIZATIONS
 from quantfleet_domain.reporting.report import GateResult, Result
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8+fp16", "int8+fp16+pinned")
@@ -32,7 +32,7 @@ _EXPRESSION = re.compile(r"\s*(?P<path>[^\s<>=!]+)\s*(?P<comparison>[<>=!]+)\s*(
 class Gate:
     """A parsed gate: what is compared (`quantity`, and its `part` where it has parts) and with what.
 
-    `precision`, `mode` and `engine` say which results it applies to; None applies to all.
+    `precision`, `quantization`, `mode` and `engine` say which results it applies to; None applies to all.
     """
 
     expression: str
@@ -41,6 +41,7 @@ class Gate:
     comparison: str
     limit: float
     precision: str | None = None
+    quantization: str | None = None
     mode: str | None = None
     engine: str | None = None
 
@@ -55,7 +56,7 @@ class Gate:
 
 
 def parse(expression: str) -> Gate:
-    """Parse `[precision.][mode.][engine.]quantity[.part] (>=|<=|>|<) number`.
+    """Parse `[precision.][quantization.][mode.][engine.]quantity[.part] (>=|<=|>|<) number`.
 
     Quantities: `speedup` (its value, or `.low`, `.high`), `latency_ms.` with mean, median, min, max, p90, p95, p99 or
     cov, `throughput_per_s`, `model_bytes`, `memory_mb`, `top1` and `top5` in percent, and `top1_drop` and `top5_drop`:
@@ -101,9 +102,15 @@ def _judge(gate: Gate, results: Sequence[Result]) -> GateResult:
 
 
 def _matches(gate: Gate, result: Result) -> bool:
-    if gate.precision is None and result.precision == _BASELINE and gate.quantity in ("speedup", *DROPS):
+    unselected = gate.precision is None and gate.quantization is None
+    if unselected and result.precision == _BASELINE and gate.quantity in ("speedup", *DROPS):
         return False
-    asked = ((gate.precision, result.precision), (gate.mode, result.mode), (gate.engine, result.engine))
+    asked = (
+        (gate.precision, result.precision),
+        (gate.quantization, result.quantization),
+        (gate.mode, result.mode),
+        (gate.engine, result.engine),
+    )
     return all(wanted is None or wanted == found for wanted, found in asked)
 
 
@@ -146,7 +153,12 @@ def _selectors(expression: str, path: str, column: int) -> tuple[dict[str, str],
     """Split a path into its selectors, and the quantity with what follows; `column` (from 0) is the quantity's."""
     names = path.split(".")
     selected: dict[str, str] = {}
-    kinds = {"precision": PRECISIONS, "mode": MODES, "engine": tuple(ENGINES)}
+    kinds = {
+        "precision": PRECISIONS,
+        "quantization": QUANTIZATIONS,
+        "mode": MODES,
+        "engine": tuple(ENGINES),
+    }
     while names and names[0] not in _QUANTITIES:
         name = names.pop(0)
         kind = next((kind for kind, known in kinds.items() if name in known), None)

@@ -115,6 +115,36 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Training:
+    """A training that made a quantized model: `iterations` in `intervals`, `seconds` wall time of all of them together.
+
+    `best_iteration` is that of the model that was taken, for its `metric` of `best_value` on the validation data (both
+    None where the last was taken). `losses` are by iteration, `checkpoint_sha256` names the last checkpoint.
+    """
+
+    model: str
+    method: str
+    iterations: int
+    intervals: int
+    samples: int
+    seconds: float
+    best_iteration: int
+    metric: str | None
+    best_value: float | None
+    losses: Mapping[str, float]
+    checkpoint_sha256: str
+
+
+@dataclass(frozen=True)
+class ConversionFigure:
+    """What the engine did between nodes in one run: how often, and which share of the run's time (None: not known)."""
+
+    operator: str
+    count: int
+    time_share: float | None
+
+
+@dataclass(frozen=True)
 class SpeedupFigure:
     """A ratio of mean latencies and its 95 % interval; `against` is the precision it is compared with."""
 
@@ -139,7 +169,8 @@ class Result:
     """One variant of one model on one engine and device, in one mode, with so many threads and samples a run.
 
     A row that has an accuracy and no latency (nothing was timed) has neither mode nor protocol. `measured_at` is
-    ISO 8601 in UTC. `int8_nodes` ran in INT8 of `quantizable_nodes`; `fallbacks` names the rest. `noise` says why a
+    ISO 8601 in UTC. `int8_nodes` ran in INT8 of `quantizable_nodes`: the `int8_operators`; `fallbacks` names the rest,
+    and `conversions` what the engine put between nodes. `noise` says why a
     figure is not `quiet`; `samples_artifact` is the SHA-256 of the raw latencies; `memory_mb` is the peak resident
     memory of the engine's process, in MiB, from a run of its own.
     """
@@ -174,6 +205,8 @@ class Result:
     noise: tuple[str, ...] = ()
     conditions: Mapping[str, Fact] | None = None
     memory_mb: float | None = None
+    int8_operators: tuple[str, ...] = ()
+    conversions: tuple[ConversionFigure, ...] = ()
 
     def accuracy_of(self, metric: str) -> Accuracy | None:
         """The figure of one metric, if it was evaluated."""
@@ -227,6 +260,7 @@ class Report:
     absent: tuple[Absent, ...]
     gates: tuple[GateResult, ...]
     warnings: tuple[str, ...]
+    training: tuple[Training, ...] = ()
 
     def to_json(self) -> bytes:
         """The file's bytes: indented JSON with a final newline, the same for equal reports.

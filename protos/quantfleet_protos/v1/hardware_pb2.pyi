@@ -214,6 +214,7 @@ class DeviceFacts(_message.Message):
     NUMERICS_ISA_FIELD_NUMBER: _builtins.int
     VERIFIED_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    ALLOWED_CODE_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name on its node, e.g. cpu:0."""
     kind: _builtins.str
@@ -244,6 +245,10 @@ class DeviceFacts(_message.Message):
     def software(self) -> _containers.RepeatedCompositeFieldContainer[Global___Package]:
         """What the node's figures depend on besides the engines."""
 
+    @_builtins.property
+    def allowed_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Python packages of users whose code the node's owner lets jobs run."""
+
     def __init__(
         self,
         *,
@@ -257,10 +262,11 @@ class DeviceFacts(_message.Message):
         numerics_isa: _builtins.str = ...,
         verified: _builtins.bool = ...,
         software: _abc.Iterable[Global___Package] | None = ...,
+        allowed_code: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hardware", b"hardware"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cores", b"cores", "device", b"device", "engines", b"engines", "hardware", b"hardware", "kind", b"kind", "measurement_domain", b"measurement_domain", "numerics_isa", b"numerics_isa", "slots", b"slots", "software", b"software", "verified", b"verified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_code", b"allowed_code", "cores", b"cores", "device", b"device", "engines", b"engines", "hardware", b"hardware", "kind", b"kind", "measurement_domain", b"measurement_domain", "numerics_isa", b"numerics_isa", "slots", b"slots", "software", b"software", "verified", b"verified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -131,7 +131,7 @@ class TargetSpec(_message.Message):
 
     @_builtins.property
     def precisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Precisions: fp32, int8."""
+        """Precisions: fp32, bf16, int8."""
 
     @_builtins.property
     def threads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -233,6 +233,122 @@ class EvaluateSpec(_message.Message):
 Global___EvaluateSpec: _TypeAlias = EvaluateSpec  # noqa: Y015
 
 @_typing.final
+class TrainingSpec(_message.Message):
+    """A training that ends in a quantized Paddle model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    PACKAGE_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    ITERATIONS_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    LEARNING_RATE_FIELD_NUMBER: _builtins.int
+    SAVE_INTERVAL_FIELD_NUMBER: _builtins.int
+    VALIDATE_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    LOG_INTERVAL_FIELD_NUMBER: _builtins.int
+    WITH_SOFTMAX_FIELD_NUMBER: _builtins.int
+    WITHOUT_ARGMAX_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """Method: qat or distill."""
+    package: _builtins.str
+    """The user's package that builds the network; empty for distill."""
+    iterations: _builtins.int
+    """Iterations in all, count."""
+    batch_size: _builtins.int
+    """Samples an iteration, count."""
+    learning_rate: _builtins.float
+    """Learning rate, dimensionless; absent where the configuration gives it."""
+    save_interval: _builtins.int
+    """Iterations between checkpoints, count."""
+    validate: _builtins.bool
+    """Whether the best checkpoint by validation is taken, not the last."""
+    workers: _builtins.int
+    """Workers that read samples ahead, count."""
+    log_interval: _builtins.int
+    """Iterations between kept losses, count."""
+    with_softmax: _builtins.bool
+    """Whether the exported network ends in a softmax."""
+    without_argmax: _builtins.bool
+    """Whether an exported segmentation network gives logits, not classes."""
+    @_builtins.property
+    def config(self) -> _base_pb2.FileRef:
+        """What the package, or PaddleSlim's auto-compression, is configured with."""
+
+    @_builtins.property
+    def weights(self) -> _base_pb2.FileRef:
+        """The weights that a qat starts from; absent: the network's own."""
+
+    @_builtins.property
+    def resume(self) -> _base_pb2.FileRef:
+        """A checkpoint to go on from."""
+
+    @_builtins.property
+    def data(self) -> Global___DataSet:
+        """The training samples."""
+
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        package: _builtins.str = ...,
+        config: _base_pb2.FileRef | None = ...,
+        weights: _base_pb2.FileRef | None = ...,
+        resume: _base_pb2.FileRef | None = ...,
+        data: Global___DataSet | None = ...,
+        iterations: _builtins.int = ...,
+        batch_size: _builtins.int = ...,
+        learning_rate: _builtins.float | None = ...,
+        save_interval: _builtins.int = ...,
+        validate: _builtins.bool = ...,
+        workers: _builtins.int = ...,
+        log_interval: _builtins.int = ...,
+        with_softmax: _builtins.bool = ...,
+        without_argmax: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate", "config", b"config", "data", b"data", "learning_rate", b"learning_rate", "resume", b"resume", "weights", b"weights"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate", "batch_size", b"batch_size", "config", b"config", "data", b"data", "iterations", b"iterations", "learning_rate", b"learning_rate", "log_interval", b"log_interval", "method", b"method", "package", b"package", "resume", b"resume", "save_interval", b"save_interval", "validate", b"validate", "weights", b"weights", "with_softmax", b"with_softmax", "without_argmax", b"without_argmax", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
+    _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
+
+Global___TrainingSpec: _TypeAlias = TrainingSpec  # noqa: Y015
+
+@_typing.final
+class GivenModel(_message.Message):
+    """A quantized form of a model that its user made elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    format: _builtins.str
+    """Format: onnx or paddle."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.FileRef]:
+        """The model's files."""
+
+    def __init__(
+        self,
+        *,
+        format: _builtins.str = ...,
+        files: _abc.Iterable[_base_pb2.FileRef] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "format", b"format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GivenModel: _TypeAlias = GivenModel  # noqa: Y015
+
+@_typing.final
 class ModelSpec(_message.Message):
     """One model of a job."""
 
@@ -246,10 +362,16 @@ class ModelSpec(_message.Message):
     CALIBRATION_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     EVALUATE_FIELD_NUMBER: _builtins.int
+    QUANTIZATIONS_FIELD_NUMBER: _builtins.int
+    TRAININGS_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
+    QUANTIZED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique in the job."""
     format: _builtins.str
     """Format: onnx or paddle."""
+    quantized: _builtins.bool
+    """Whether the model is quantized already."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.FileRef]:
         """The model's files."""
@@ -274,6 +396,18 @@ class ModelSpec(_message.Message):
     def evaluate(self) -> Global___EvaluateSpec:
         """Evaluation, if any."""
 
+    @_builtins.property
+    def quantizations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Quantizations: static, dynamic, qat, distill, given."""
+
+    @_builtins.property
+    def trainings(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingSpec]:
+        """The trainings among them."""
+
+    @_builtins.property
+    def given(self) -> Global___GivenModel:
+        """The given one among them, if any."""
+
     def __init__(
         self,
         *,
@@ -285,10 +419,14 @@ class ModelSpec(_message.Message):
         calibration: Global___CalibrationSpec | None = ...,
         targets: _abc.Iterable[Global___TargetSpec] | None = ...,
         evaluate: Global___EvaluateSpec | None = ...,
+        quantizations: _abc.Iterable[_builtins.str] | None = ...,
+        trainings: _abc.Iterable[Global___TrainingSpec] | None = ...,
+        given: Global___GivenModel | None = ...,
+        quantized: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "evaluate", b"evaluate", "preprocess", b"preprocess"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "evaluate", b"evaluate", "given", b"given", "preprocess", b"preprocess"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "evaluate", b"evaluate", "files", b"files", "format", b"format", "input_shapes", b"input_shapes", "name", b"name", "preprocess", b"preprocess", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "evaluate", b"evaluate", "files", b"files", "format", b"format", "given", b"given", "input_shapes", b"input_shapes", "name", b"name", "preprocess", b"preprocess", "quantizations", b"quantizations", "quantized", b"quantized", "targets", b"targets", "trainings", b"trainings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from quantfleet_protos.v1 import base_pb2 as _base_pb2
+from quantfleet_protos.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -60,9 +61,9 @@ class Variant(_message.Message):
     QUANTIZATION_FIELD_NUMBER: _builtins.int
     FORMS_FIELD_NUMBER: _builtins.int
     precision: _builtins.str
-    """Precision: fp32 or int8."""
+    """Precision: fp32, bf16 or int8."""
     quantization: _builtins.str
-    """Quantization: none or static."""
+    """Quantization: none, static, dynamic, qat, distill or given."""
     @_builtins.property
     def forms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelForm]:
         """The forms to choose from."""
@@ -93,10 +94,13 @@ class InspectWork(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     INPUT_SHAPES_FIELD_NUMBER: _builtins.int
     PREPROCESS_FIELD_NUMBER: _builtins.int
+    QUANTIZED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     format: _builtins.str
     """Format: onnx or paddle."""
+    quantized: _builtins.bool
+    """Whether the model is quantized already, and so has no reference graph."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.FileRef]:
         """The model's files."""
@@ -117,10 +121,11 @@ class InspectWork(_message.Message):
         files: _abc.Iterable[_base_pb2.FileRef] | None = ...,
         input_shapes: _abc.Iterable[_base_pb2.InputShape] | None = ...,
         preprocess: _base_pb2.FileRef | None = ...,
+        quantized: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["preprocess", b"preprocess"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "format", b"format", "input_shapes", b"input_shapes", "model", b"model", "preprocess", b"preprocess"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "format", b"format", "input_shapes", b"input_shapes", "model", b"model", "preprocess", b"preprocess", "quantized", b"quantized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,16 +317,16 @@ Global___CorrectWork: _TypeAlias = CorrectWork  # noqa: Y015
 
 @_typing.final
 class QuantizeWork(_message.Message):
-    """Turn the scale table into the forms that a runtime executes."""
+    """Make the INT8 forms that a runtime executes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
-    GRAPH_FIELD_NUMBER: _builtins.int
     SCALES_FIELD_NUMBER: _builtins.int
     PREPROCESS_FIELD_NUMBER: _builtins.int
     CORRECTIONS_FIELD_NUMBER: _builtins.int
@@ -329,6 +334,8 @@ class QuantizeWork(_message.Message):
     """Name of the model in the job."""
     runtime: _builtins.str
     """Runtime: onnx or paddle."""
+    quantization: _builtins.str
+    """Quantization: static or dynamic."""
     format: _builtins.str
     """Format of the submitted model."""
     @_builtins.property
@@ -340,12 +347,8 @@ class QuantizeWork(_message.Message):
         """The reference graph, ONNX."""
 
     @_builtins.property
-    def graph(self) -> _base_pb2.FileRef:
-        """Its tensors and weights, JSON."""
-
-    @_builtins.property
     def scales(self) -> _base_pb2.FileRef:
-        """The scale table, JSON."""
+        """The scale table, JSON; absent for dynamic quantization."""
 
     @_builtins.property
     def preprocess(self) -> _base_pb2.FileRef:
@@ -360,21 +363,139 @@ class QuantizeWork(_message.Message):
         *,
         model: _builtins.str = ...,
         runtime: _builtins.str = ...,
+        quantization: _builtins.str = ...,
         format: _builtins.str = ...,
         files: _abc.Iterable[_base_pb2.FileRef] | None = ...,
         reference: _base_pb2.FileRef | None = ...,
-        graph: _base_pb2.FileRef | None = ...,
         scales: _base_pb2.FileRef | None = ...,
         preprocess: _base_pb2.FileRef | None = ...,
         corrections: _base_pb2.FileRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "graph", b"graph", "preprocess", b"preprocess", "reference", b"reference", "scales", b"scales"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "preprocess", b"preprocess", "reference", b"reference", "scales", b"scales"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "files", b"files", "format", b"format", "graph", b"graph", "model", b"model", "preprocess", b"preprocess", "reference", b"reference", "runtime", b"runtime", "scales", b"scales"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "files", b"files", "format", b"format", "model", b"model", "preprocess", b"preprocess", "quantization", b"quantization", "reference", b"reference", "runtime", b"runtime", "scales", b"scales"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuantizeWork: _TypeAlias = QuantizeWork  # noqa: Y015
+
+@_typing.final
+class TrainedForm(_message.Message):
+    """The quantized model of a checkpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITERATION_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    iteration: _builtins.int
+    """Iterations trained, count."""
+    value: _builtins.float
+    """What validation gave, in the metric's unit; absent where there was none."""
+    @_builtins.property
+    def form(self) -> Global___ModelForm:
+        """The quantized model."""
+
+    def __init__(
+        self,
+        *,
+        iteration: _builtins.int = ...,
+        value: _builtins.float | None = ...,
+        form: Global___ModelForm | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "form", b"form", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "form", b"form", "iteration", b"iteration", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___TrainedForm: _TypeAlias = TrainedForm  # noqa: Y015
+
+@_typing.final
+class TrainWork(_message.Message):
+    """Train an interval, and make a quantized model of what came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    INPUT_SHAPES_FIELD_NUMBER: _builtins.int
+    PREPROCESS_FIELD_NUMBER: _builtins.int
+    TRAINING_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    BEST_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    VALIDATION_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model in the job."""
+    format: _builtins.str
+    """Format of the submitted model."""
+    interval: _builtins.int
+    """Interval, from 0."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.FileRef]:
+        """The FP32 model's files."""
+
+    @_builtins.property
+    def input_shapes(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.InputShape]:
+        """Shapes of the inputs at batch 1."""
+
+    @_builtins.property
+    def preprocess(self) -> _base_pb2.FileRef:
+        """The model's preprocessing configuration, if any."""
+
+    @_builtins.property
+    def training(self) -> _job_pb2.TrainingSpec:
+        """The whole training."""
+
+    @_builtins.property
+    def checkpoint(self) -> _base_pb2.FileRef:
+        """The checkpoint of the interval before; absent for the first."""
+
+    @_builtins.property
+    def best(self) -> Global___TrainedForm:
+        """The best quantized model so far; absent for the first interval."""
+
+    @_builtins.property
+    def data(self) -> _base_pb2.Slice:
+        """The training samples."""
+
+    @_builtins.property
+    def validation(self) -> _base_pb2.Slice:
+        """The samples by which the best is chosen; absent where the last is taken."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Metrics of the job; the first of them chooses."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        format: _builtins.str = ...,
+        files: _abc.Iterable[_base_pb2.FileRef] | None = ...,
+        input_shapes: _abc.Iterable[_base_pb2.InputShape] | None = ...,
+        preprocess: _base_pb2.FileRef | None = ...,
+        training: _job_pb2.TrainingSpec | None = ...,
+        interval: _builtins.int = ...,
+        checkpoint: _base_pb2.FileRef | None = ...,
+        best: Global___TrainedForm | None = ...,
+        data: _base_pb2.Slice | None = ...,
+        validation: _base_pb2.Slice | None = ...,
+        metrics: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "checkpoint", b"checkpoint", "data", b"data", "preprocess", b"preprocess", "training", b"training", "validation", b"validation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "checkpoint", b"checkpoint", "data", b"data", "files", b"files", "format", b"format", "input_shapes", b"input_shapes", "interval", b"interval", "metrics", b"metrics", "model", b"model", "preprocess", b"preprocess", "training", b"training", "validation", b"validation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainWork: _TypeAlias = TrainWork  # noqa: Y015
 
 @_typing.final
 class BenchmarkWork(_message.Message):
@@ -395,6 +516,7 @@ class BenchmarkWork(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     PREPROCESS_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     engine: _builtins.str
@@ -435,6 +557,10 @@ class BenchmarkWork(_message.Message):
     def preprocess(self) -> _base_pb2.FileRef:
         """The model's preprocessing configuration, if any."""
 
+    @_builtins.property
+    def absent(self) -> _containers.RepeatedCompositeFieldContainer[Global___Absence]:
+        """Variants whose models were not made; the result repeats them."""
+
     def __init__(
         self,
         *,
@@ -451,10 +577,11 @@ class BenchmarkWork(_message.Message):
         data: _base_pb2.Slice | None = ...,
         preprocess: _base_pb2.FileRef | None = ...,
         memory: _builtins.bool = ...,
+        absent: _abc.Iterable[Global___Absence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "preprocess", b"preprocess"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "memory", b"memory", "model", b"model", "modes", b"modes", "preprocess", b"preprocess", "repeat", b"repeat", "require_quiet", b"require_quiet", "threads", b"threads", "variants", b"variants", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "batch_sizes", b"batch_sizes", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "memory", b"memory", "model", b"model", "modes", b"modes", "preprocess", b"preprocess", "repeat", b"repeat", "require_quiet", b"require_quiet", "threads", b"threads", "variants", b"variants", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -523,6 +650,7 @@ class Work(_message.Message):
     EVALUATE_WORK_FIELD_NUMBER: _builtins.int
     SCORE_WORK_FIELD_NUMBER: _builtins.int
     CORRECT_WORK_FIELD_NUMBER: _builtins.int
+    TRAIN_WORK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def inspect_work(self) -> Global___InspectWork:
         """Check a model."""
@@ -551,6 +679,10 @@ class Work(_message.Message):
     def correct_work(self) -> Global___CorrectWork:
         """Observe mean outputs."""
 
+    @_builtins.property
+    def train_work(self) -> Global___TrainWork:
+        """Train an interval."""
+
     def __init__(
         self,
         *,
@@ -561,12 +693,13 @@ class Work(_message.Message):
         evaluate_work: Global___EvaluateWork | None = ...,
         score_work: Global___ScoreWork | None = ...,
         correct_work: Global___CorrectWork | None = ...,
+        train_work: Global___TrainWork | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "correct_work", b"correct_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "quantize_work", b"quantize_work", "score_work", b"score_work", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "correct_work", b"correct_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "quantize_work", b"quantize_work", "score_work", b"score_work", "train_work", b"train_work", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "correct_work", b"correct_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "quantize_work", b"quantize_work", "score_work", b"score_work", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "correct_work", b"correct_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "quantize_work", b"quantize_work", "score_work", b"score_work", "train_work", b"train_work", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["inspect_work", "calibrate_work", "quantize_work", "benchmark_work", "evaluate_work", "score_work", "correct_work"]  # noqa: Y015
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["inspect_work", "calibrate_work", "quantize_work", "benchmark_work", "evaluate_work", "score_work", "correct_work", "train_work"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
@@ -585,15 +718,15 @@ class InspectResult(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def reference(self) -> _base_pb2.FileRef:
-        """The reference graph, ONNX."""
+        """The reference graph, ONNX; absent for a model that is quantized already."""
 
     @_builtins.property
     def graph(self) -> _base_pb2.FileRef:
-        """Its tensors and weights, JSON."""
+        """Its tensors and weights, JSON; absent likewise."""
 
     @_builtins.property
     def numerics(self) -> _base_pb2.NumericsClass:
-        """The class of statistics taken from it on this kind of node."""
+        """The class of statistics taken from it on this kind of node; absent likewise."""
 
     @_builtins.property
     def input_shapes(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.InputShape]:
@@ -755,6 +888,90 @@ class SumsResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SumsResult: _TypeAlias = SumsResult  # noqa: Y015
+
+@_typing.final
+class LossPoint(_message.Message):
+    """The loss of a training."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITERATION_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    iteration: _builtins.int
+    """Iteration, from 1."""
+    loss: _builtins.float
+    """Loss, dimensionless."""
+    def __init__(
+        self,
+        *,
+        iteration: _builtins.int = ...,
+        loss: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["iteration", b"iteration", "loss", b"loss"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LossPoint: _TypeAlias = LossPoint  # noqa: Y015
+
+@_typing.final
+class TrainResult(_message.Message):
+    """What an interval of a training came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    ITERATIONS_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    BEST_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """Method: qat or distill."""
+    iterations: _builtins.int
+    """Iterations trained in all, count."""
+    metric: _builtins.str
+    """The metric of validation; empty where there was none."""
+    value: _builtins.float
+    """This checkpoint's validation, in the metric's unit; absent where there was none."""
+    seconds: _builtins.float
+    """Wall time in the child process, seconds."""
+    @_builtins.property
+    def checkpoint(self) -> _base_pb2.FileRef:
+        """The checkpoint to go on from."""
+
+    @_builtins.property
+    def losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___LossPoint]:
+        """The losses of this interval."""
+
+    @_builtins.property
+    def best(self) -> Global___TrainedForm:
+        """The best quantized model so far."""
+
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        iterations: _builtins.int = ...,
+        checkpoint: _base_pb2.FileRef | None = ...,
+        losses: _abc.Iterable[Global___LossPoint] | None = ...,
+        metric: _builtins.str = ...,
+        value: _builtins.float | None = ...,
+        best: Global___TrainedForm | None = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "best", b"best", "checkpoint", b"checkpoint", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "best", b"best", "checkpoint", b"checkpoint", "iterations", b"iterations", "losses", b"losses", "method", b"method", "metric", b"metric", "seconds", b"seconds", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___TrainResult: _TypeAlias = TrainResult  # noqa: Y015
 
 @_typing.final
 class QuantizeResult(_message.Message):
@@ -949,6 +1166,38 @@ class Conditions(_message.Message):
 Global___Conditions: _TypeAlias = Conditions  # noqa: Y015
 
 @_typing.final
+class Conversion(_message.Message):
+    """What an engine does between nodes of one run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    TIME_SHARE_FIELD_NUMBER: _builtins.int
+    operator: _builtins.str
+    """The engine's own name for it."""
+    count: _builtins.int
+    """How often in a run, count."""
+    time_share: _builtins.float
+    """Share of the run's time, 0 to 1; absent where the engine's profile does not say."""
+    def __init__(
+        self,
+        *,
+        operator: _builtins.str = ...,
+        count: _builtins.int = ...,
+        time_share: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_time_share", b"_time_share", "time_share", b"time_share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_time_share", b"_time_share", "count", b"count", "operator", b"operator", "time_share", b"time_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__time_share: _TypeAlias = _typing.Literal["time_share"]  # noqa: Y015
+    _WhichOneofArgType__time_share: _TypeAlias = _typing.Literal["_time_share", b"_time_share"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__time_share) -> _WhichOneofReturnType__time_share | None: ...
+
+Global___Conversion: _TypeAlias = Conversion  # noqa: Y015
+
+@_typing.final
 class Measured(_message.Message):
     """One variant, mode, thread count and batch size."""
 
@@ -972,10 +1221,12 @@ class Measured(_message.Message):
     MODEL_BYTES_FIELD_NUMBER: _builtins.int
     INPUT_SHAPES_FIELD_NUMBER: _builtins.int
     MEMORY_MB_FIELD_NUMBER: _builtins.int
+    INT8_OPERATORS_FIELD_NUMBER: _builtins.int
+    CONVERSIONS_FIELD_NUMBER: _builtins.int
     precision: _builtins.str
-    """Precision: fp32 or int8."""
+    """Precision: fp32, bf16 or int8."""
     quantization: _builtins.str
-    """Quantization: none or static."""
+    """Quantization: none, static, dynamic, qat, distill or given."""
     form: _builtins.str
     """Form, e.g. u8s8; empty for FP32."""
     mode: _builtins.str
@@ -1022,6 +1273,14 @@ class Measured(_message.Message):
     def input_shapes(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.InputShape]:
         """Shapes of the inputs as run."""
 
+    @_builtins.property
+    def int8_operators(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Operators that ran in INT8."""
+
+    @_builtins.property
+    def conversions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conversion]:
+        """What the engine put between operators."""
+
     def __init__(
         self,
         *,
@@ -1043,10 +1302,12 @@ class Measured(_message.Message):
         model_bytes: _builtins.int = ...,
         input_shapes: _abc.Iterable[_base_pb2.InputShape] | None = ...,
         memory_mb: _builtins.float | None = ...,
+        int8_operators: _abc.Iterable[_builtins.str] | None = ...,
+        conversions: _abc.Iterable[Global___Conversion] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb", "conditions", b"conditions", "latency", b"latency", "memory_mb", b"memory_mb", "speedup", b"speedup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb", "batch", b"batch", "conditions", b"conditions", "fallbacks", b"fallbacks", "form", b"form", "input_shapes", b"input_shapes", "int8_nodes", b"int8_nodes", "latency", b"latency", "memory_mb", b"memory_mb", "mode", b"mode", "model_bytes", b"model_bytes", "noise", b"noise", "precision", b"precision", "quantizable_nodes", b"quantizable_nodes", "quantization", b"quantization", "quiet", b"quiet", "settings", b"settings", "speedup", b"speedup", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb", "batch", b"batch", "conditions", b"conditions", "conversions", b"conversions", "fallbacks", b"fallbacks", "form", b"form", "input_shapes", b"input_shapes", "int8_nodes", b"int8_nodes", "int8_operators", b"int8_operators", "latency", b"latency", "memory_mb", b"memory_mb", "mode", b"mode", "model_bytes", b"model_bytes", "noise", b"noise", "precision", b"precision", "quantizable_nodes", b"quantizable_nodes", "quantization", b"quantization", "quiet", b"quiet", "settings", b"settings", "speedup", b"speedup", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_mb: _TypeAlias = _typing.Literal["memory_mb"]  # noqa: Y015
     _WhichOneofArgType__memory_mb: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb"]  # noqa: Y015
@@ -1068,9 +1329,9 @@ class Absence(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     APPLICABLE_FIELD_NUMBER: _builtins.int
     precision: _builtins.str
-    """Precision: fp32 or int8."""
+    """Precision: fp32, bf16 or int8."""
     quantization: _builtins.str
-    """Quantization: none or static."""
+    """Quantization: none, static, dynamic, qat, distill or given."""
     mode: _builtins.str
     """Mode: runtime or end2end; empty for all."""
     threads: _builtins.int
@@ -1184,9 +1445,9 @@ class EvaluateResult(_message.Message):
     engine_version: _builtins.str
     """Version of the engine."""
     precision: _builtins.str
-    """Precision: fp32 or int8."""
+    """Precision: fp32, bf16 or int8."""
     quantization: _builtins.str
-    """Quantization: none or static."""
+    """Quantization: none, static, dynamic, qat, distill or given."""
     form: _builtins.str
     """Form, e.g. u8s8; empty for FP32."""
     first: _builtins.int
@@ -1485,6 +1746,7 @@ class Result(_message.Message):
     SUMS_RESULT_FIELD_NUMBER: _builtins.int
     CHOOSE_RESULT_FIELD_NUMBER: _builtins.int
     SETTLE_RESULT_FIELD_NUMBER: _builtins.int
+    TRAIN_RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def inspect_result(self) -> Global___InspectResult:
         """Of an inspection."""
@@ -1529,6 +1791,10 @@ class Result(_message.Message):
     def settle_result(self) -> Global___SettleResult:
         """Of a stage of bias correction."""
 
+    @_builtins.property
+    def train_result(self) -> Global___TrainResult:
+        """Of an interval of a training."""
+
     def __init__(
         self,
         *,
@@ -1543,12 +1809,13 @@ class Result(_message.Message):
         sums_result: Global___SumsResult | None = ...,
         choose_result: Global___ChooseResult | None = ...,
         settle_result: Global___SettleResult | None = ...,
+        train_result: Global___TrainResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark_result", b"benchmark_result", "calibrate_result", b"calibrate_result", "choose_result", b"choose_result", "evaluate_result", b"evaluate_result", "inspect_result", b"inspect_result", "merge_result", b"merge_result", "quantize_result", b"quantize_result", "recall_result", b"recall_result", "report_result", b"report_result", "result", b"result", "settle_result", b"settle_result", "sums_result", b"sums_result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark_result", b"benchmark_result", "calibrate_result", b"calibrate_result", "choose_result", b"choose_result", "evaluate_result", b"evaluate_result", "inspect_result", b"inspect_result", "merge_result", b"merge_result", "quantize_result", b"quantize_result", "recall_result", b"recall_result", "report_result", b"report_result", "result", b"result", "settle_result", b"settle_result", "sums_result", b"sums_result", "train_result", b"train_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark_result", b"benchmark_result", "calibrate_result", b"calibrate_result", "choose_result", b"choose_result", "evaluate_result", b"evaluate_result", "inspect_result", b"inspect_result", "merge_result", b"merge_result", "quantize_result", b"quantize_result", "recall_result", b"recall_result", "report_result", b"report_result", "result", b"result", "settle_result", b"settle_result", "sums_result", b"sums_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark_result", b"benchmark_result", "calibrate_result", b"calibrate_result", "choose_result", b"choose_result", "evaluate_result", b"evaluate_result", "inspect_result", b"inspect_result", "merge_result", b"merge_result", "quantize_result", b"quantize_result", "recall_result", b"recall_result", "report_result", b"report_result", "result", b"result", "settle_result", b"settle_result", "sums_result", b"sums_result", "train_result", b"train_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["inspect_result", "calibrate_result", "quantize_result", "benchmark_result", "evaluate_result", "merge_result", "report_result", "recall_result", "sums_result", "choose_result", "settle_result"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["inspect_result", "calibrate_result", "quantize_result", "benchmark_result", "evaluate_result", "merge_result", "report_result", "recall_result", "sums_result", "choose_result", "settle_result", "train_result"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

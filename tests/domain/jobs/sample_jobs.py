@@ -13,10 +13,12 @@ from quantfleet_domain.jobs.spec import (
     DataSet,
     EvaluateSpec,
     FileRef,
+    GivenModel,
     InputShape,
     JobSpec,
     ModelSpec,
     TargetSpec,
+    TrainingSpec,
 )
 from quantfleet_domain.jobs.work import (
     ChooseResult,
@@ -27,6 +29,8 @@ from quantfleet_domain.jobs.work import (
     RecallResult,
     Result,
     SettleResult,
+    TrainedForm,
+    TrainResult,
 )
 
 ONNX = FileRef("net.onnx", "a" * 64, 10)
@@ -51,6 +55,27 @@ def model_spec(name: str = "net", paddle: bool = False, **fields: Any) -> ModelS
     return replace(model, **fields)
 
 
+def training(method: str = "distill", **fields: Any) -> TrainingSpec:
+    """25 iterations in intervals of 10."""
+    package = "recipes" if method == "qat" else ""
+    config = FileRef("act.yaml", "1" * 64, 10)
+    spec = TrainingSpec(method, package, config, None, None, DATA, 25, 4, None, 10, True, 0, 5, False, False)
+    return replace(spec, **fields)
+
+
+def quantized_in(*quantizations: str, **fields: Any) -> ModelSpec:
+    """A Paddle model that is quantized in several ways."""
+    methods = [name for name in quantizations if name in ("qat", "distill")]
+    given = GivenModel("paddle", (FileRef("inference.pdmodel", "2" * 64, 10),)) if "given" in quantizations else None
+    return model_spec(
+        paddle=True,
+        quantizations=quantizations,
+        trainings=tuple(training(method) for method in methods),
+        given=given,
+        **fields,
+    )
+
+
 def job_spec(*models: ModelSpec, **fields: Any) -> JobSpec:
     benchmark = BenchmarkSpec(("runtime", "end2end"), 10, 100, False)
     return replace(JobSpec("test", models or (model_spec(),), benchmark, (), 60.0, "job.yaml"), **fields)
@@ -72,6 +97,9 @@ def results_of(plan: Plan) -> dict[str, Result]:
                 results[name] = ChooseResult(made, "mse", (), 1.0)
             case TaskKind.SETTLE:
                 results[name] = SettleResult(made, 3, (), 1.0)
+            case TaskKind.TRAIN:
+                best = TrainedForm(10, 50.0, ModelForm("", (made,)))
+                results[name] = TrainResult(detail.quantization, 10 * detail.stage, made, (), "top1", 50.0, best, 1.0)
             case TaskKind.QUANTIZE:
                 results[name] = QuantizeResult(detail.runtime, (ModelForm("u8s8", (made,)),), ())
     return results

@@ -134,7 +134,7 @@ def test_quantizing_with_corrections_writes_the_corrected_biases(ready: Ready, c
     settled = ready.bench.put("corrections.json", found.to_json())
     inspected = ready.inspected
     work = QuantizeWork(
-        "net", "onnx", "onnx", (ready.model,), inspected.reference, inspected.graph, ready.scales, None, settled
+        "net", "onnx", "static", "onnx", (ready.model,), inspected.reference, ready.scales, None, settled
     )
     biases = []
     for item in (work, replace(work, corrections=None)):

@@ -139,7 +139,7 @@ def quantized(bench: Bench, model: FileRef, manifest: FileRef, inspected: Inspec
         preprocessing=inspected.numerics.preprocessing,
     )
     scales = bench.put("scales.json", table.to_json())
-    work = QuantizeWork("net", "onnx", "onnx", (model,), inspected.reference, inspected.graph, scales, None)
+    work = QuantizeWork("net", "onnx", "static", "onnx", (model,), inspected.reference, scales, None)
     found = bench.do(work)
     assert isinstance(found, QuantizeResult)
     assert bench.do(work) == found, "the same work gives the same files"

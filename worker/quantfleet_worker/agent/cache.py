@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantfleet_domain.jobs.assignment import files_of, slice_of
+from quantfleet_domain.jobs.assignment import files_of, slices_of
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.work import Work
 from quantfleet_wire.transfer import download
@@ -57,11 +57,11 @@ class Cache:
                 self._fetching.pop(digest, None)
 
     def _samples(self, work: Work) -> set[str]:
-        part = slice_of(work)
-        if part is None:
-            return set()
-        manifest = Manifest.from_json((self.directory / part.manifest.digest).read_bytes())
-        return {sample.digest for sample in manifest.samples[part.first : part.first + part.count]}
+        found: set[str] = set()
+        for part in slices_of(work):
+            manifest = Manifest.from_json((self.directory / part.manifest.digest).read_bytes())
+            found.update(sample.digest for sample in manifest.samples[part.first : part.first + part.count])
+        return found
 
     async def _fetch(self, stub: "ArtifactsAsyncStub", digests: Iterable[str]) -> None:
         queue = iter(sorted(digests))

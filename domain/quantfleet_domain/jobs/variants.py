@@ -1,0 +1,65 @@
+"""Which variants of a model a job measures on an engine, and why not the others. Not for how a variant is made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quantfleet_domain.hardware.offers import EngineOffer
+from quantfleet_domain.jobs.spec import TRAINED, ModelSpec
+
+FLOAT = "none"
+"""The quantization of what is not quantized."""
+_NATIVE_RUNTIMES = {"onnx": "onnx", "paddle": "paddle"}
+
+
+@dataclass(frozen=True)
+class VariantKey:
+    """A precision × quantization of a model."""
+
+    precision: str
+    quantization: str
+
+    @property
+    def name(self) -> str:
+        """`fp32`, `bf16`, or `int8/static`: in task names and in the raw samples."""
+        return self.precision if self.quantization == FLOAT else f"{self.precision}/{self.quantization}"
+
+
+def asked_for(model: ModelSpec, precisions: Sequence[str]) -> tuple[VariantKey, ...]:
+    """Every variant that a target's precisions mean for a model."""
+    found: list[VariantKey] = []
+    for precision in precisions:
+        quantized = ("given",) if model.quantized else model.quantizations
+        found += [VariantKey(precision, q) for q in (quantized if precision == "int8" else (FLOAT,))]
+    return tuple(found)
+
+
+def measurable(model: ModelSpec, offer: EngineOffer, precisions: Sequence[str]) -> tuple[VariantKey, ...]:
+    """The variants of those that an engine can measure."""
+    return tuple(key for key in asked_for(model, precisions) if not why_not(model, offer, key))
+
+
+def why_not(model: ModelSpec, offer: EngineOffer, key: VariantKey) -> str:
+    """Why a variant cannot be measured on an engine whatever the device; empty where it can."""
+    if model.format not in offer.formats:
+        return f"{offer.name} does not read {model.format} models"
+    if key.precision not in offer.precisions:
+        return f"{offer.name} has no {key.precision}"
+    if key.precision != "int8":
+        return "the model is quantized already" if model.quantized else ""
+    if key.quantization not in offer.quantizations:
+        return _not_executed(offer, key.quantization)
+    if key.quantization == "given":
+        form = model.format if model.quantized or model.given is None else model.given.format
+        if _NATIVE_RUNTIMES[form] != offer.runtime:
+            return f"{offer.name} does not read quantized {form} models"
+    if key.quantization == "static" and not model.calibration:
+        return "the job brings no calibration data"
+    return ""
+
+
+def _not_executed(offer: EngineOffer, quantization: str) -> str:
+    if quantization == "dynamic" and offer.runtime == "paddle":
+        return f"{offer.name} cannot run a dynamically quantized model: of Paddle's runtimes only Paddle Lite can"
+    if quantization in TRAINED:
+        return f"{offer.name} does not read quantized Paddle programs, which training makes"
+    return f"{offer.name} does not run models of quantization {quantization}"
