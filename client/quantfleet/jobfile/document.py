@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantfleet.jobfile import measuring, models, samples
+from quantfleet.jobfile import measuring, models, quantizing, samples
 from quantfleet.jobfile.models import ModelFiles
+from quantfleet.jobfile.quantizing import QuantizationPart
 from quantfleet.jobfile.samples import Found
 from quantfleet.jobfile.tree import Value, parse
 from quantfleet_domain.calibration.calibrators import (
@@ -32,13 +33,14 @@ JOB_KEYS = (
     "model",
     "models",
     "calibration",
+    "quantization",
     "targets",
     "benchmark",
     "evaluate",
     "gates",
     "patience",
 )
-MODEL_KEYS = ("name", "path", "format", "input_shapes", "calibration", "targets", "evaluate")
+MODEL_KEYS = ("name", "path", "format", "input_shapes", "calibration", "quantization", "targets", "evaluate")
 CALIBRATION_KEYS = (
     "data",
     "calibrator",
@@ -90,6 +92,8 @@ class ModelPart:
     calibration: CalibrationPart | None
     targets: tuple[TargetSpec, ...]
     evaluate: EvaluatePart | None
+    quantization: QuantizationPart
+    quantized: bool
 
 
 @dataclass(frozen=True)
@@ -174,15 +178,33 @@ def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
     evaluate_part = _evaluate(evaluate, evaluate_data, base) if evaluate else None
     found = [*(calibration_part.samples if calibration_part else ()), *(evaluate_part.samples if evaluate_part else ())]
     targets = keys.get("targets", job.get("targets"))
+    quantized = quantizing.is_quantized(files)
+    if quantized and calibration_part:
+        todo = "give its FP32 model, or leave the calibration out"
+        raise keys["path"].error(f"{path} is quantized already, and the job calibrates it", todo)
+    named = keys.get("quantization", job.get("quantization"))
+    calibrated = calibration_part.samples if calibration_part else ()
+    quantization = quantizing.quantizations(named, files, calibrated, base)
     return ModelPart(
         name=name,
         files=files,
         input_shapes=_input_shapes(keys["input_shapes"]) if "input_shapes" in keys else (),
         preprocess=_preprocess(value, files, (calibration_data, evaluate_data), base, found),
         calibration=calibration_part,
-        targets=measuring.targets(targets, files.format, calibration_part is not None),
+        targets=measuring.targets(targets, files.format, default_precisions(calibrated, quantization, quantized)),
         evaluate=evaluate_part,
+        quantization=quantization,
+        quantized=quantized,
     )
+
+
+def default_precisions(
+    calibrated: tuple[Found, ...], quantization: QuantizationPart, quantized: bool
+) -> tuple[str, ...]:
+    """What is measured where targets do not say: FP32 unless there is none, INT8 where there is one."""
+    if quantized:
+        return ("int8",)
+    return ("fp32", "int8") if calibrated or quantization != quantizing.STATIC else ("fp32",)
 
 
 def _section(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from quantfleet.jobfile import document
 from quantfleet.jobfile.document import CalibrationPart, EvaluatePart, JobDocument, ModelPart
+from quantfleet.jobfile.models import ModelFiles
+from quantfleet.jobfile.quantizing import TrainingPart
 from quantfleet.jobfile.samples import Found
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Manifest, Sample
@@ -14,8 +16,10 @@ from quantfleet_domain.jobs.spec import (
     DataSet,
     EvaluateSpec,
     FileRef,
+    GivenModel,
     JobSpec,
     ModelSpec,
+    TrainingSpec,
 )
 from quantfleet_domain.jobs.validation import validate
 from quantfleet_wire.content import digest_bytes, digest_file
@@ -88,8 +92,11 @@ def _count(job: JobDocument) -> int:
     for part in job.models:
         paths.update(part.files.files)
         paths.update([part.preprocess] if part.preprocess else [])
-        for section in (part.calibration, part.evaluate):
+        for section in (part.calibration, part.evaluate, *part.quantization.trainings):
             paths.update(sample.path for sample in (section.samples if section else ()))
+        paths.update(part.quantization.given.files if part.quantization.given else ())
+        for training in part.quantization.trainings:
+            paths.update(path for path in (training.config, training.weights, training.resume) if path)
     return len(paths)
 
 
@@ -103,6 +110,37 @@ def _model(part: ModelPart, hashing: _Hashing) -> ModelSpec:
         calibration=_calibration(part.calibration, hashing) if part.calibration else None,
         targets=part.targets,
         evaluate=_evaluate(part.evaluate, hashing) if part.evaluate else None,
+        quantizations=part.quantization.names,
+        trainings=tuple(_training(training, hashing) for training in part.quantization.trainings),
+        given=_given(part.quantization.given, hashing) if part.quantization.given else None,
+        quantized=part.quantized,
+    )
+
+
+def _given(files: ModelFiles, hashing: _Hashing) -> GivenModel:
+    return GivenModel(files.format, tuple(hashing.file(path, path.name) for path in files.files))
+
+
+def _training(part: TrainingPart, hashing: _Hashing) -> TrainingSpec:
+    def file(path: Path | None) -> FileRef | None:
+        return hashing.file(path, path.name) if path else None
+
+    return TrainingSpec(
+        method=part.method,
+        package=part.package,
+        config=file(part.config),
+        weights=file(part.weights),
+        resume=file(part.resume),
+        data=hashing.data(part.samples, f"{part.method}.json"),
+        iterations=part.iterations,
+        batch_size=part.batch_size,
+        learning_rate=part.learning_rate,
+        save_interval=part.save_interval,
+        validate=part.validate,
+        workers=part.workers,
+        log_interval=part.log_interval,
+        with_softmax=part.with_softmax,
+        without_argmax=part.without_argmax,
     )
 
 

@@ -58,6 +58,11 @@ class Value:
         mark = self._node.start_mark
         return f"{self._source}:{mark.line + 1}:{mark.column + 1}"
 
+    @property
+    def is_mapping(self) -> bool:
+        """Whether it is a mapping of keys to values."""
+        return isinstance(self._node, MappingNode)
+
     def error(self, what: str, todo: str, code: ErrorCode = ErrorCode.JOB_INVALID) -> QuantfleetError:
         """An error at this place."""
         return QuantfleetError(code, f"{self.place}: {what}" if self.place else what, todo)

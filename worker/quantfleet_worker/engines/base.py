@@ -101,6 +101,10 @@ class Engine(ABC):
         Raises QuantfleetError(MODEL_UNREADABLE) or QuantfleetError(ENGINE_FAILED).
         """
 
+    def precisions_on(self, isa: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - an engine may look at it
+        """What it offers on a CPU with these flags (as in /proc/cpuinfo)."""
+        return self.precisions
+
     @abstractmethod
     def preferred_form(self, isa: tuple[str, ...]) -> str:
         """The form that is fastest, and does not saturate, on a CPU with these flags (as in /proc/cpuinfo)."""

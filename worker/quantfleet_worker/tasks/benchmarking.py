@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.spec import InputShape
+from quantfleet_domain.jobs.variants import VariantKey
 from quantfleet_domain.jobs.work import Absence, BenchmarkResult, BenchmarkWork, Measured, Ratio, Setting, Variant
 from quantfleet_domain.measurement.latency import summarize
 from quantfleet_domain.measurement.protocol import Mode, Protocol
@@ -24,6 +25,7 @@ from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
 
 _BASELINE = "fp32"
+"""The name of the variant that others are compared with."""
 Blocks = Mapping[str, tuple[tuple[int, ...], ...]]
 
 
@@ -31,9 +33,10 @@ def benchmark(work: BenchmarkWork, workspace: Workspace, here: Surroundings, rep
     """Raises MODEL_UNREADABLE, ENGINE_FAILED, SAMPLE_UNREADABLE, PREPROCESS_INVALID.
 
     A cell that cannot be had (mode `end2end` without samples, more threads than cores, a batch that the model does not
-    take, noise where quiet is demanded) is an `Absence` with its reason, and no error.
+    take, a precision that this CPU lacks, noise where quiet is demanded) is an `Absence` with its reason, and no error.
     """
     bench = _Bench(work, workspace, here, report)
+    bench.leave_out_what_the_device_lacks()
     cells = [(t, b, m) for t in work.threads for b in work.batch_sizes for m in work.modes]
     for done, (threads, batch, mode) in enumerate(cells):
         bench.measure(done / len(cells), Protocol(mode, work.warmup, work.repeat, threads=threads, batch=batch))
@@ -49,12 +52,25 @@ class _Bench:
         self._engine: Engine = engine_named(work.engine)
         self._inputs = Inputs(work, workspace)
         self._rows: list[Measured] = []
-        self._absent: list[Absence] = []
+        self._absent: list[Absence] = list(work.absent)
+        self._variants = work.variants
         self._samples: list[bytes] = []
         self._counts: dict[tuple[str, int], NodeCounts] = {}
         self._started = time.time()
         self._blocks = 0
         self._cells = len(work.threads) * len(work.batch_sizes) * len(work.modes)
+
+    def leave_out_what_the_device_lacks(self) -> None:
+        """Take out the variants of a precision that the engine offers, but not on this device."""
+        present = self._engine.precisions_on(self._here.isa)
+        reason = f"this CPU has no {{}} for {self._engine.name}"
+        for variant in self._work.variants:
+            if variant.precision not in present:
+                lacking = reason.format(variant.precision)
+                self._absent.append(
+                    Absence(variant.precision, variant.quantization, "", 0, 0, lacking, applicable=False)
+                )
+        self._variants = tuple(variant for variant in self._work.variants if variant.precision in present)
 
     def measure(self, share: float, protocol: Protocol) -> None:
         """One cell: all variants at one mode, thread count and batch size."""
@@ -87,8 +103,8 @@ class _Bench:
         return None
 
     def _warm(self, protocol: Protocol) -> dict[str, Contender]:
-        """The variants by precision, loaded, fed and warmed up."""
-        contenders = {variant.precision: self._contender(variant, protocol) for variant in self._work.variants}
+        """The variants by name, loaded, fed and warmed up."""
+        contenders = {key_of(variant).name: self._contender(variant, protocol) for variant in self._variants}
         for contender in contenders.values():
             for _ in range(protocol.warmup):
                 contender.run()
@@ -98,8 +114,8 @@ class _Bench:
         options = LoadOptions(variant.precision, protocol.threads, protocol.batch)
         form, session = load_variant(self._engine, variant, options, self._workspace, self._here)
         contender = self._inputs.contender(session, form, protocol)
-        key = (variant.precision, protocol.threads)
-        if variant.precision != _BASELINE and key not in self._counts:
+        key = (key_of(variant).name, protocol.threads)
+        if key not in self._counts:
             self._counts[key] = session.node_counts()
         return contender
 
@@ -110,13 +126,14 @@ class _Bench:
         self._samples.append(encode(Samples(protocol, timed)))
         if self._work.require_quiet and not verdict.quiet:
             return self._give_up(protocol, f"the job demands quiet, and it was noisy: {'; '.join(verdict.reasons)}")
-        for variant in self._work.variants:
-            contender, blocks = contenders[variant.precision], timed[variant.precision]
+        for variant in self._variants:
+            name = key_of(variant).name
+            contender, blocks = contenders[name], timed[name]
             ratio = None
-            if variant.precision != _BASELINE and _BASELINE in timed:
+            if name != _BASELINE and _BASELINE in timed:
                 found = speedup(timed[_BASELINE], blocks)
                 ratio = Ratio(found.value, found.low, found.high)
-            counts = self._counts.get((variant.precision, protocol.threads), NodeCounts(0, 0, ()))
+            counts = self._counts[name, protocol.threads]
             settings = contender.session.settings_in_effect() | {"cores": _listed(pinned_cores())}
             self._rows.append(
                 Measured(
@@ -135,6 +152,8 @@ class _Bench:
                     int8_nodes=counts.int8,
                     quantizable_nodes=counts.quantizable,
                     fallbacks=counts.fallbacks,
+                    int8_operators=counts.ran,
+                    conversions=counts.conversions,
                     model_bytes=contender.model_bytes,
                     memory_mb=self._memory(variant, contender, protocol),
                     input_shapes=tuple(InputShape(name, array.shape) for name, array in contender.feeds.items()),
@@ -151,11 +170,11 @@ class _Bench:
             contender,
             LoadOptions(variant.precision, protocol.threads, protocol.batch),
             self._here.cores[: protocol.threads],
-            self._workspace.scratch(f"feeds-{variant.precision}"),
+            self._workspace.scratch(f"feeds-{key_of(variant).name}"),
         )
 
     def _give_up(self, protocol: Protocol, reason: str, *, applicable: bool = True) -> None:
-        for variant in self._work.variants:
+        for variant in self._variants:
             self._absent.append(
                 Absence(
                     variant.precision,
@@ -183,6 +202,11 @@ class _Bench:
             absent=tuple(self._absent),
             samples=self._workspace.keep("samples.json", raw),
         )
+
+
+def key_of(variant: Variant) -> VariantKey:
+    """What a variant is called."""
+    return VariantKey(variant.precision, variant.quantization)
 
 
 def _time(run: Callable[[], object], runs: int) -> tuple[int, ...]:

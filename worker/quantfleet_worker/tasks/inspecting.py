@@ -1,10 +1,19 @@
-"""The task `inspect`: check a model, make its reference graph, settle the numerics class."""
+"""The task `inspect`: check a model, make its reference graph, settle the numerics class.
 
-from quantfleet_domain.calibration.graph import NumericsClass
+A model that is quantized already has no reference graph: what it takes is asked of an engine that loads it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from quantfleet_domain.calibration.graph import InputTensor, NumericsClass
 from quantfleet_domain.calibration.statistic import STATISTIC_VERSION
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
 from quantfleet_domain.jobs.spec import InputShape, model_sha256
 from quantfleet_domain.jobs.work import InspectResult, InspectWork
+from quantfleet_worker.engines.base import LoadOptions
+from quantfleet_worker.engines.registry import engine_named
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.models import onnx_model, paddle_model
 from quantfleet_worker.models.reference_session import engine_version
@@ -12,12 +21,17 @@ from quantfleet_worker.tasks.feeding import feeder, preprocessing_class
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace, entry_point
 
+_LOADERS = {"onnx": "onnxruntime-cpu", "paddle": "paddle-cpu"}
+"""Which engine says what a quantized model of a format takes."""
+
 
 def inspect(work: InspectWork, workspace: Workspace, here: Surroundings, report: Report) -> InspectResult:
     """Raises MODEL_NOT_FOUND, MODEL_UNREADABLE, MODEL_UNSUPPORTED, SHAPE_MISSING, JOB_INVALID, PREPROCESS_INVALID."""
     report(0.0, f"reading {work.model}")
     path = entry_point(workspace.bundle("model", work.files), work.files)
     shapes = {shape.name: shape.dims for shape in work.input_shapes}
+    if work.quantized:
+        return _quantized(work, path, shapes, workspace)
     read = onnx_model.inspect if work.format == "onnx" else paddle_model.inspect
     reference, graph = read(path, shapes)
     feeder(workspace, graph.inputs, work.preprocess)
@@ -42,3 +56,22 @@ def inspect(work: InspectWork, workspace: Workspace, here: Surroundings, report:
         input_shapes=tuple(InputShape(item.name, item.shape) for item in graph.inputs),
         warnings=warnings,
     )
+
+
+def _quantized(
+    work: InspectWork, path: Path, shapes: Mapping[str, tuple[int, ...]], workspace: Workspace
+) -> InspectResult:
+    session = engine_named(_LOADERS[work.format]).load(path, LoadOptions("int8", threads=1))
+    inputs = []
+    for name, (declared, dtype) in session.inputs.items():
+        shape = shapes.get(name, (1, *declared[1:]))
+        if any(extent is None for extent in shape):
+            raise QuantfleetError(
+                ErrorCode.SHAPE_MISSING,
+                f"input {name} of model {work.model} is {list(declared)}: a dimension besides the batch is open",
+                f"give its shape, e.g. input_shapes: {{{name}: [1, 3, 224, 224]}}",
+            )
+        inputs.append(InputTensor(name, tuple(extent or 1 for extent in shape), str(dtype)))
+    feeder(workspace, tuple(inputs), work.preprocess)
+    found = tuple(InputShape(item.name, item.shape) for item in inputs)
+    return InspectResult(reference=None, graph=None, numerics=None, input_shapes=found, warnings=())

@@ -10,7 +10,12 @@ from quantfleet_worker.tasks.workspace import Workspace, entry_point
 
 
 def form_for(engine: Engine, variant: Variant, here: Surroundings) -> ModelForm:
-    """The form that the engine prefers on this device, of those that were made. Raises ENGINE_FAILED for none."""
+    """The form that the engine prefers on this device, of those that were made; the only one where there is but one.
+
+    Raises QuantfleetError(ENGINE_FAILED) where it is not among several.
+    """
+    if len(variant.forms) == 1:
+        return variant.forms[0]
     wanted = engine.preferred_form(here.isa) if variant.precision == "int8" else ""
     for form in variant.forms:
         if form.form == wanted:
@@ -33,5 +38,5 @@ def load_variant(
 
 def path_of(variant: Variant, form: ModelForm, workspace: Workspace) -> Path:
     """What the engine is given to load: the form's files under their own names."""
-    directory = workspace.bundle(f"{variant.precision}-{form.form or 'float'}", form.files)
+    directory = workspace.bundle(f"{variant.precision}-{variant.quantization}-{form.form}", form.files)
     return entry_point(directory, form.files)
