@@ -13,6 +13,7 @@ import typer
 
 from quantfleet.cli import (
     audit,
+    check,
     coordinator,
     job,
     local,
@@ -45,6 +46,7 @@ app = typer.Typer(
 local.add_to(app)
 login.add_to(app)
 audit.add_to(app)
+check.add_to(app)
 for group, name, text in (
     (job.app, "job", "Submit jobs to a fleet and follow them."),
     (report.app, "report", "Show reports."),

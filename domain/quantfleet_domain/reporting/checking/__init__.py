@@ -1,0 +1,1 @@
+"""Checks that find figures of a report, ours or a published one, that contradict each other."""
