@@ -1,22 +1,12 @@
 """The report cut into titled tables of plain text, for every form of it. Not for markup: nothing is escaped."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from quantfleet_domain.reporting import words
+from quantfleet_domain.reporting.origins import calibration, outliers, scores, training
 from quantfleet_domain.reporting.report import Report, Result
+from quantfleet_domain.reporting.section import Section as Section
 from quantfleet_domain.reporting.table import METRIC_LABELS, Table
-
-
-@dataclass(frozen=True)
-class Section:
-    """A titled table. `numeric` are the columns (from 0) that hold figures; `note` is a line below, or empty."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: frozenset[int] = frozenset()
-    note: str = ""
 
 
 def latency(table: Table, precisions: Sequence[str]) -> Section:
@@ -55,6 +45,8 @@ def remaining(report: Report) -> tuple[Section, ...]:
         conditions,
         accuracy,
         int8_nodes,
+        conversions,
+        training,
         calibration,
         scores,
         outliers,
@@ -130,7 +122,7 @@ _WHICH_HEADER = ("Model", "Device", "Engine", "Precision", "Mode", "Threads", "B
 
 
 def _which(result: Result) -> tuple[str, ...]:
-    precision = words.precision_label(result.precision) + (f" {result.form}" if result.form else "")
+    precision = words.variant(result) + (f" {result.form}" if result.form else "")
     engine = f"{result.engine} {result.engine_version}"
     size = (words.number(result.threads), words.number(result.batch))
     return (result.model, words.place(result), engine, precision, result.mode or words.MISSING, *size)
@@ -164,8 +156,9 @@ def int8_nodes(report: Report) -> Section:
             r.model,
             words.place(r),
             r.engine,
-            words.precision_label(r.precision),
+            words.variant(r),
             f"{r.int8_nodes} of {r.quantizable_nodes}",
+            "; ".join(r.int8_operators) or "none",
             "; ".join(r.fallbacks) or "none",
         )
         for r in report.results
@@ -177,58 +170,28 @@ def int8_nodes(report: Report) -> Section:
         "Quantizable are the nodes that the quantizer meant to run in INT8. A node that fell back runs in floating "
         "point, and converting on each side of it costs time; on small networks that can outweigh the gain."
     )
-    header = ("Model", "Device", "Engine", "Precision", "Nodes in INT8", "Fell back")
+    header = ("Model", "Device", "Engine", "Variant", "Nodes in INT8", "Ran in INT8", "Fell back")
     return Section(title, header, tuple(rows), note=note)
 
 
-def calibration(report: Report) -> Section:
-    """How each model's scale table was made, and what was done to its biases."""
-    rows = (
+def conversions(report: Report) -> Section:
+    """What the engine put between nodes: changes of layout, and between integers and floating point."""
+    rows = dict.fromkeys(
         (
-            model,
-            words.calibrator(c),
-            f"{c.samples} ({c.recalled} recalled)" if c.recalled else str(c.samples),
-            str(c.shards),
-            words.number(c.seconds),
-            "; ".join(c.collectors) or words.MISSING,
-            words.bias_correction(c.bias_correction),
-            "; ".join(c.excluded) or "none",
-            words.facts(c.numerics_class),
+            r.model,
+            words.place(r),
+            r.engine,
+            words.variant(r),
+            words.threads(r.threads or 1),
+            conversion.operator,
+            str(conversion.count),
+            words.MISSING if conversion.time_share is None else f"{conversion.time_share:.1%}",
         )
-        for model, c in sorted(report.calibration.items())
+        for r in report.results
+        for conversion in r.conversions
     )
-    header = (
-        *("Model", "Calibrator", "Samples", "Shards", "Seconds"),
-        *("Counted by", "Bias correction", "Layers left in float", "Numerics class"),
-    )
-    note = (
-        "Recalled samples were counted by earlier jobs." if any(c.recalled for c in report.calibration.values()) else ""
-    )
-    return Section("Calibration", header, tuple(rows), frozenset({2, 3, 4}), note)
-
-
-def scores(report: Report) -> Section:
-    """How the candidate tables of `auto` did, the best first."""
-    rows = (
-        (model, name, f"{score:.2f}", "chosen" if name == c.chosen else "")
-        for model, c in sorted(report.calibration.items())
-        for name, score in sorted((c.scores or {}).items(), key=lambda item: (item[0] != c.chosen, -item[1]))
-    )
-    note = "Signal-to-noise ratio of outputs on samples held back; auto has the best calibrator of each tensor."
-    header = ("Model", "Scale table", "Output SQNR [dB]", "Verdict")
-    return Section("What auto chose from", header, tuple(rows), frozenset({2}), note)
-
-
-def outliers(report: Report) -> Section:
-    """The samples that stretch ranges, and how far."""
-    rows = (
-        (model, o.sample, str(o.tensors), o.worst, words.number(o.absmax), words.number(o.without))
-        for model, c in sorted(report.calibration.items())
-        for o in c.outliers
-    )
-    note = "Look at them: a broken sample is to be left out, a rare but real one is what mse and percentile are for."
-    header = ("Model", "Sample", "Tensors", "Most so", "Largest magnitude", "Without such samples")
-    return Section("Samples that drive ranges", header, tuple(rows), frozenset({2, 4, 5}), note)
+    header = ("Model", "Device", "Engine", "Variant", "Threads", "Conversion", "Times a run", "Share of the run")
+    return Section("Conversions between nodes", header, tuple(rows), frozenset({6, 7}))
 
 
 def hardware(report: Report) -> Section:

@@ -71,6 +71,12 @@ def precision_label(precision: str) -> str:
     return PRECISION_LABELS.get(precision, precision.upper())
 
 
+def variant(result: Result) -> str:
+    """A precision with how it was quantized: `FP32`, `INT8 dynamic`."""
+    label = precision_label(result.precision)
+    return label if result.quantization == "none" else f"{label} {result.quantization}"
+
+
 def calibrator(calibration: Calibration) -> str:
     """A calibrator with its parameter, and what `auto` came to: `percentile 99.99`, `auto: mse`."""
     parameter = "" if calibration.parameter is None else f" {calibration.parameter:.10g}"
