@@ -36,14 +36,16 @@ async def run_job(
     display: Display,
     workers: int | None = None,
     keep_state: bool = False,
+    allow_code: Sequence[str] = (),
 ) -> T:
     """Run one job on this machine to its end; returns what `finish` makes of it, given a client and the job's id.
 
-    `workers` is how many nodes share the machine's cores (two, or one where there is one core). Raises QuantfleetError:
-    USAGE for more workers than cores, TARGET_UNSERVABLE, WORKER_FAILED with the end of a log.
+    `workers` is how many nodes share the machine's cores (two, or one where there is one core); `allow_code` are the
+    packages whose code the job may run. Raises QuantfleetError: USAGE for more workers than cores, TARGET_UNSERVABLE,
+    WORKER_FAILED with the end of a log.
     """
     shares = core_shares(workers)
-    async with _fleet(shares, display, keep_state) as (client, children):
+    async with _fleet(shares, display, keep_state, allow_code) as (client, children):
         job = asyncio.create_task(_job(client, prepared, finish, display))
         watched = [asyncio.create_task(child.keep_alive()) for child in children]
         both: list[asyncio.Task[Any]] = [job, *watched]
@@ -82,7 +84,7 @@ async def _job(
 
 @asynccontextmanager
 async def _fleet(
-    shares: Sequence[tuple[int, ...]], display: Display, keep_state: bool
+    shares: Sequence[tuple[int, ...]], display: Display, keep_state: bool, allow_code: Sequence[str]
 ) -> AsyncIterator[tuple[Client, list[Child]]]:
     """A coordinator and one live worker for each share of cores, all gone when the block ends."""
     state = Path(tempfile.mkdtemp(prefix="quantfleet-"))
@@ -97,7 +99,7 @@ async def _fleet(
             coordinator.arguments += ["--listen", found["address"], "--enrol-listen", found["enrolment_address"]]
             async with Client.open(Path(found["credentials"])) as client:
                 for i, cores in enumerate(shares):
-                    children.append(await _worker(client, state, f"local-{i}", cores))
+                    children.append(await _worker(client, state, f"local-{i}", cores, allow_code))
                 await _until_live(client, children[1:])
                 yield client, children
     finally:
@@ -112,16 +114,16 @@ def _coordinator(state: Path) -> Child:
     return Child("coordinator", arguments, state / "coordinator.log", announces=True)
 
 
-async def _worker(client: Client, state: Path, name: str, cores: tuple[int, ...]) -> Child:
+async def _worker(client: Client, state: Path, name: str, cores: tuple[int, ...], allow_code: Sequence[str]) -> Child:
     from quantfleet_wire.joining import redeem
 
     directory = state / name
     token = await client.create_token("node", name, "", READY_S)
     await redeem(token.token, directory / "credentials", "node")
     listed = ",".join(str(core) for core in cores)
-    child = Child(
-        f"worker {name}", ["worker", "run", "--state", str(directory), "--cores", listed], state / f"{name}.log"
-    )
+    arguments = ["worker", "run", "--state", str(directory), "--cores", listed]
+    arguments += [word for package in allow_code for word in ("--allow-code", package)]
+    child = Child(f"worker {name}", arguments, state / f"{name}.log")
     await child.start()
     return child
 

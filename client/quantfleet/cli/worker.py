@@ -20,6 +20,12 @@ Cores = Annotated[
     str,
     typer.Option("--cores", metavar="0,1", help="Logical cores that tasks may fill. Default: all that are usable."),
 ]
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-code", metavar="PACKAGE", help="Python package, installed here, whose code jobs may run; repeatable."
+    ),
+]
 
 
 @app.command()
@@ -43,6 +49,7 @@ def join(
 def run(
     state: State = None,
     cores: Cores = "",
+    allow_code: AllowCode = None,
     log_level: LogLevel = "info",
     die_with_parent: DieWithParent = None,
     as_json: Json = False,  # noqa: ARG001 - every command has it; this one prints nothing on standard output
@@ -57,7 +64,7 @@ def run(
 
     directory = state or default_state("worker")
     load_credentials(directory / "credentials")  # before the seconds that Ray takes
-    devices = probe_devices(parse_cores(cores))
+    devices = probe_devices(parse_cores(cores), tuple(allow_code or ()))
 
     async def work() -> None:
         await Agent(directory, devices, host).run()

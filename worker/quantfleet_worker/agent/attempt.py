@@ -158,6 +158,7 @@ class Attempt:
             isa=facts.hardware.isa,
             numerics_isa=facts.numerics_isa,
             companions=(me.pid, *(child.pid for child in me.children(recursive=True))),
+            allowed_code=facts.allowed_code,
         )
 
     async def _deliver(self, payload: bytes, outputs: Path) -> None:

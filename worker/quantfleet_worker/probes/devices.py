@@ -12,11 +12,12 @@ from quantfleet_worker.probes.cpu import cpu_facts, usable_cores
 from quantfleet_worker.probes.software import software
 
 
-def probe(slots: tuple[int, ...] | None = None) -> tuple[DeviceFacts, ...]:
+def probe(slots: tuple[int, ...] | None = None, allowed_code: tuple[str, ...] = ()) -> tuple[DeviceFacts, ...]:
     """Look at this host: its CPU as `cpu:0`, with the engines that can run there. Takes about a second.
 
     `slots` are the logical cores that this node may fill with tasks side by side (all that are usable unless told), so
-    that several nodes on one machine can share it out. Raises QuantfleetError(USAGE) for a core that is not usable.
+    that several nodes on one machine can share it out. `allowed_code` are the packages whose code jobs may run here.
+    Raises QuantfleetError(USAGE) for a core that is not usable.
     """
     cores = usable_cores(frozenset(os.sched_getaffinity(0)))
     share = cores if slots is None else slots
@@ -39,6 +40,7 @@ def probe(slots: tuple[int, ...] | None = None) -> tuple[DeviceFacts, ...]:
             numerics_isa=numerics_isa(hardware.architecture, hardware.isa),
             verified=True,
             software=software(),
+            allowed_code=allowed_code,
         ),
     )
 
