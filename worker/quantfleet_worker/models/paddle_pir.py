@@ -1,7 +1,8 @@
 """A PIR program (`.json`, Paddle 3's default export) rewritten as an old-format program. Not for training programs.
 
 Paddle's INT8 passes know the old format only, and Paddle translates the other way only. The operators here are those of
-convolutional inference models; whether the rewriting is right is not taken on trust: `prove` compares outputs.
+convolutional inference models and of text encoders. Whether the rewriting is right is not taken on trust: `prove`
+compares outputs.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,8 @@ from quantfleet_worker.models.paddle_program import (
 class Rewriting:
     """How a PIR operator is written in the old format; attributes of one name keep their values.
 
-    `constants` are operands that the old operator takes as attributes.
+    `constants` are operands that the old operator takes as attributes. `unread` are outputs that it must have and that
+    no inference reads.
     """
 
     kind: str
@@ -34,17 +36,25 @@ class Rewriting:
     output: str = "Out"
     attributes: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
+_XSHAPE = ("XShape",)
 _FILTERED = {"input": "Input", "filter": "Filter"}
 _PAIR = {"x": "X", "y": "Y"}
 _NORM = {"x": "X", "mean": "Mean", "variance": "Variance", "scale": "Scale", "bias": "Bias"}
+_SCALED = {"x": "X", "scale": "Scale", "bias": "Bias"}
 _SHAPED = {"x": "X", "out_size": "OutSize", "size_tensor": "SizeTensor", "scale_tensor": "Scale"}
 
 REWRITINGS: Mapping[str, Rewriting] = {
     "conv2d": Rewriting("conv2d", _FILTERED, "Output"),
     "depthwise_conv2d": Rewriting("depthwise_conv2d", _FILTERED, "Output"),
-    "batch_norm": Rewriting("batch_norm", _NORM, "Y", {"data_format": "data_layout"}),
+    "batch_norm": Rewriting(
+        "batch_norm", _NORM, "Y", {"data_format": "data_layout"}, unread=("SavedMean", "SavedVariance")
+    ),
+    "layer_norm": Rewriting("layer_norm", _SCALED, "Y", unread=("Mean", "Variance")),
+    "embedding": Rewriting("lookup_table_v2", {"x": "Ids", "weight": "W"}),
+    "slice": Rewriting("slice", {"input": "Input"}, constants={"starts": "starts", "ends": "ends"}),
     "pool2d": Rewriting("pool2d", constants={"kernel_size": "ksize"}),
     "relu": Rewriting("relu"),
     "relu6": Rewriting("relu6"),
@@ -62,11 +72,11 @@ REWRITINGS: Mapping[str, Rewriting] = {
     "multiply": Rewriting("elementwise_mul", _PAIR),
     "divide": Rewriting("elementwise_div", _PAIR),
     "matmul": Rewriting("matmul_v2", _PAIR, attributes={"transpose_x": "trans_x", "transpose_y": "trans_y"}),
-    "flatten": Rewriting("flatten_contiguous_range"),
-    "reshape": Rewriting("reshape2", constants={"shape": "shape"}),
-    "transpose": Rewriting("transpose2", attributes={"perm": "axis"}),
-    "squeeze": Rewriting("squeeze2", constants={"axis": "axes"}),
-    "unsqueeze": Rewriting("unsqueeze2", constants={"axis": "axes"}),
+    "flatten": Rewriting("flatten_contiguous_range", unread=_XSHAPE),
+    "reshape": Rewriting("reshape2", constants={"shape": "shape"}, unread=_XSHAPE),
+    "transpose": Rewriting("transpose2", attributes={"perm": "axis"}, unread=_XSHAPE),
+    "squeeze": Rewriting("squeeze2", constants={"axis": "axes"}, unread=_XSHAPE),
+    "unsqueeze": Rewriting("unsqueeze2", constants={"axis": "axes"}, unread=_XSHAPE),
     "concat": Rewriting("concat", constants={"axis": "axis"}),
     "mean": Rewriting("reduce_mean", attributes={"axis": "dim", "keepdim": "keep_dim"}),
     "scale": Rewriting("scale", constants={"scale": "scale"}),
@@ -76,8 +86,6 @@ REWRITINGS: Mapping[str, Rewriting] = {
 }
 """By the PIR name without `pd_op.` and without the `_` of an in-place operator."""
 CONSTANTS = ("full", "full_int_array")
-BATCH_NORM_EXTRAS = ("SavedMean", "SavedVariance", "MeanOut", "VarianceOut")
-XSHAPE = ("reshape2", "transpose2", "squeeze2", "unsqueeze2", "flatten_contiguous_range")
 
 
 def load_program(files: PaddleFiles) -> PaddleProgram:
@@ -222,9 +230,7 @@ class _Rewriter:
         outputs = {rewriting.output: [self._create(block, name, operator)]}
         if rewriting.kind == "batch_norm":
             outputs |= {"MeanOut": inputs["Mean"], "VarianceOut": inputs["Variance"]}
-            outputs |= {slot: [self._create(block, f"{name}.{slot}", operator)] for slot in BATCH_NORM_EXTRAS[:2]}
-        if rewriting.kind in XSHAPE:
-            outputs["XShape"] = [self._create(block, f"{name}.xshape", operator)]
+        outputs |= {slot: [self._create(block, f"{name}.{slot}", operator)] for slot in rewriting.unread}
         block.append_op(type=rewriting.kind, inputs=inputs, outputs=outputs, attrs=attributes)
 
     @staticmethod

@@ -13,7 +13,7 @@ from quantfleet_wire.codec import decode_union, encode
 class Surroundings:
     """`cache` holds input files named by digest, `outputs` takes files named by digest. `cores` are what the child is
     pinned to, `isa` and `numerics_isa` as in `DeviceFacts`; `companions` are process ids of the worker itself, whose
-    idle work does not count as a disturbance; `allowed_code` are the packages whose code the node's owner lets jobs run.
+    idle work does not count as a disturbance; `allowed_code` are the packages whose code jobs may run on this node.
     """
 
     cache: str
