@@ -46,7 +46,8 @@ class ActivationRow:
     """The clip range [lo, hi] of one activation, float32 values, by its reference and its native name.
 
     `native_name` is None for a tensor that the submitted model lacks; `tied_to` names the activation whose range this
-    one shares, else None; `samples` counts the samples that had elements in this tensor (0: none, range [0, 0]).
+    one shares, else None; `samples` counts the samples that had elements in this tensor (0: none, range [0, 0]; or not
+    known, where the row was imported).
     """
 
     tensor: str
@@ -117,11 +118,7 @@ class ScaleTable:
             lo, hi = clip_range(statistic.minimum, statistic.maximum, choice.threshold)
             native = graph.native_names.get(name)
             activations.append(ActivationRow(name, native, choice.calibrator, lo, hi, None, statistic.samples.size))
-        weights = tuple(
-            WeightRow(weight.name, graph.native_weights.get(weight.name), weight.axis, weight.absmax)
-            for weight in graph.weights
-        )
-        return ScaleTable(header, _tied(activations, graph.ties), weights)
+        return ScaleTable(header, tied(activations, graph.ties), weight_rows(graph))
 
     def to_json(self) -> bytes:
         """Canonical JSON, schema quantfleet/scales/v1: the same table gives the same bytes on every machine."""
@@ -154,7 +151,16 @@ class ScaleTable:
             ) from error
 
 
-def _tied(rows: Iterable[ActivationRow], ties: Iterable[tuple[str, ...]]) -> tuple[ActivationRow, ...]:
+def weight_rows(graph: CalibrationGraph) -> tuple[WeightRow, ...]:
+    """The rows of a graph's weights, in its order."""
+    return tuple(
+        WeightRow(weight.name, graph.native_weights.get(weight.name), weight.axis, weight.absmax)
+        for weight in graph.weights
+    )
+
+
+def tied(rows: Iterable[ActivationRow], ties: Iterable[tuple[str, ...]]) -> tuple[ActivationRow, ...]:
+    """The rows in their order, where all of a group have the narrowest range that covers those of the group."""
     own = {row.tensor: row for row in rows}
     tied = dict(own)
     for group in ties:
