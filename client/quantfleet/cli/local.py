@@ -81,7 +81,7 @@ def calibrate(
     section = _without_none(
         data=_data(data, list_file, preprocess, limit), calibrator=calibrator, percentile=percentile, shards=shards
     )
-    job = _job("calibrate", model, input_shape, calibration=section, targets=[], benchmark={"modes": []})
+    job = model_job("calibrate", model, input_shape, calibration=section, targets=[], benchmark={"modes": []})
 
     async def finish(client: Client, identifier: str) -> dict[str, object]:
         report = (await client.report(identifier)).report
@@ -140,7 +140,7 @@ def benchmark(
         )
     target = {"threads": _counts("--threads", threads), "batch_sizes": _counts("--batch-sizes", batch_sizes)}
     sections["targets"] = [{**target, "engines": list(engine)} if engine else target]
-    _report(_job("benchmark", model, input_shape, **sections), out, workers, keep_state, as_json)
+    _report(model_job("benchmark", model, input_shape, **sections), out, workers, keep_state, as_json)
 
 
 def _report(job: JobDocument, out: Path | None, workers: int | None, keep_state: bool, as_json: bool) -> None:
@@ -163,7 +163,7 @@ def _embedded(
         return asyncio.run(run_job(prepared, finish, shown, workers, keep_state))
 
 
-def _job(what: str, model: Path, shapes: list[str] | None, **sections: Any) -> JobDocument:
+def model_job(what: str, model: Path, shapes: list[str] | None, **sections: Any) -> JobDocument:
     """The job that the options mean, written as a job file would be: the report shows it, and it can be run again."""
     part: dict[str, Any] = {"path": str(model.absolute())}
     if shapes:

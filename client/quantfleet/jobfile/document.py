@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantfleet.jobfile import measuring, models, samples
+from quantfleet.jobfile import measuring, models, samples, scales
 from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.samples import Found
 from quantfleet.jobfile.tree import Value, parse
@@ -41,6 +41,7 @@ JOB_KEYS = (
 MODEL_KEYS = ("name", "path", "format", "input_shapes", "calibration", "targets", "evaluate")
 CALIBRATION_KEYS = (
     "data",
+    "scales",
     "calibrator",
     "percentile",
     "shards",
@@ -56,9 +57,13 @@ EVALUATE_KEYS = ("data", "metrics", "shards")
 
 @dataclass(frozen=True)
 class CalibrationPart:
-    """The samples to calibrate with and how, as `CalibrationSpec` has it; `shards` 0 is auto."""
+    """The samples to calibrate with and how, as `CalibrationSpec` has it; `shards` 0 is auto.
+
+    With `scales`, a file, there may be no samples, and those that there are serve bias correction.
+    """
 
     samples: tuple[Found, ...]
+    scales: Path | None
     calibrator: str
     percentile: float
     shards: int
@@ -132,7 +137,7 @@ def read_text(text: str, source: str, base: Path) -> JobDocument:
     for value, part in zip(_model_values(root, keys), parts, strict=True):
         if [other.name for other in parts].count(part.name) > 1:
             raise value.error(f"two models are called {part.name!r}", "give each model its own `name:`")
-    with_samples = any(part.calibration or part.evaluate for part in parts)
+    with_samples = any((part.calibration and part.calibration.samples) or part.evaluate for part in parts)
     return JobDocument(
         name=keys["name"].text(),
         models=parts,
@@ -194,7 +199,7 @@ def _section(
     merged: dict[str, Value] = {}
     data: dict[str, Value] = {}
     for section in sections:
-        merged |= section
+        merged = scales.merge(merged, section)
         if "data" in section:
             own = section["data"].mapping(samples.KEYS)
             data = own if "path" in own or "list" in own else data | own
@@ -202,9 +207,9 @@ def _section(
 
 
 def _calibration(keys: dict[str, Value], data: dict[str, Value], base: Path) -> CalibrationPart:
-    if "data" not in keys:
+    if "data" not in keys and "scales" not in keys:
         value = next(iter(keys.values()))
-        raise value.error("the calibration has no data", "give `data: {path: DIRECTORY}`")
+        raise value.error("the calibration has no data", "give `data: {path: DIRECTORY}`, or `scales: FILE`")
     percentile = keys["percentile"].number() if "percentile" in keys else DEFAULT_PERCENTILE
     if not 0 < percentile <= 100:
         raise keys["percentile"].error(f"percentile is {percentile:g}", "give a number above 0 and up to 100")
@@ -215,7 +220,8 @@ def _calibration(keys: dict[str, Value], data: dict[str, Value], base: Path) -> 
         todo = f"leave it out, or write `calibrator: {'` or `calibrator: '.join(EXTREMES_CALIBRATORS)}`"
         raise keys["extremes_only"].error(f"calibrator {calibrator} needs more than extremes", todo)
     return CalibrationPart(
-        samples=samples.find(keys["data"], data, base, labelled=False),
+        samples=samples.find(keys["data"], data, base, labelled=False) if "data" in keys else (),
+        scales=scales.find(keys, base),
         calibrator=calibrator,
         percentile=percentile,
         shards=_shards(keys.get("shards")),

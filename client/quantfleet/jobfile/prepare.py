@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantfleet.jobfile import document
+from quantfleet.jobfile import document, scales
 from quantfleet.jobfile.document import CalibrationPart, EvaluatePart, JobDocument, ModelPart
 from quantfleet.jobfile.samples import Found
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Manifest, Sample
+from quantfleet_domain.jobs.plan import CORRECTION_SAMPLES, spread
 from quantfleet_domain.jobs.spec import (
     CalibrationSpec,
     DataSet,
@@ -16,6 +17,7 @@ from quantfleet_domain.jobs.spec import (
     FileRef,
     JobSpec,
     ModelSpec,
+    model_sha256,
 )
 from quantfleet_domain.jobs.validation import validate
 from quantfleet_wire.content import digest_bytes, digest_file
@@ -94,22 +96,26 @@ def _count(job: JobDocument) -> int:
 
 
 def _model(part: ModelPart, hashing: _Hashing) -> ModelSpec:
+    files = tuple(hashing.file(path, path.name) for path in part.files.files)
     return ModelSpec(
         name=part.name,
         format=part.files.format,
-        files=tuple(hashing.file(path, path.name) for path in part.files.files),
+        files=files,
         input_shapes=part.input_shapes,
         preprocess=hashing.file(part.preprocess, part.preprocess.name) if part.preprocess else None,
-        calibration=_calibration(part.calibration, hashing) if part.calibration else None,
+        calibration=_calibration(part.calibration, part.name, files, hashing) if part.calibration else None,
         targets=part.targets,
         evaluate=_evaluate(part.evaluate, hashing) if part.evaluate else None,
     )
 
 
-def _calibration(part: CalibrationPart, hashing: _Hashing) -> CalibrationSpec:
+def _calibration(part: CalibrationPart, name: str, files: tuple[FileRef, ...], hashing: _Hashing) -> CalibrationSpec:
+    header = scales.read(part.scales, model_sha256(files), name).header if part.scales else None
+    # Beside a table, samples serve bias correction alone, which needs few.
+    found = spread(part.samples, CORRECTION_SAMPLES) if header else part.samples
     return CalibrationSpec(
-        data=hashing.data(part.samples, "calibration.json"),
-        calibrator=part.calibrator,
+        data=hashing.data(found, "calibration.json") if found else None,
+        calibrator=header.calibrator if header else part.calibrator,
         percentile=part.percentile,
         shards=part.shards,
         bias_correction=part.bias_correction,
@@ -118,6 +124,7 @@ def _calibration(part: CalibrationPart, hashing: _Hashing) -> CalibrationSpec:
         mixed=part.mixed,
         reuse=part.reuse,
         extremes_only=part.extremes_only,
+        scales=hashing.file(part.scales, "scales.json") if part.scales else None,
     )
 
 

@@ -82,10 +82,8 @@ class JobEntry:
     ) -> "JobEntry":
         """A job as its records left it; `manifest` reads one by its digest."""
         entry = JobEntry.create(record, {})
-        data = [
-            d for m in entry.spec.models for d in (m.calibration and m.calibration.data, m.evaluate and m.evaluate.data)
-        ]
-        entry.manifests = {d.manifest.digest: manifest(d.manifest.digest) for d in data if d}
+        data = [d for model in entry.spec.models for d in model.data_sets()]
+        entry.manifests = {d.manifest.digest: manifest(d.manifest.digest) for d in data}
         entry.sequence = sequence
         tasks = dict(entry.job.tasks)
         for row in rows:

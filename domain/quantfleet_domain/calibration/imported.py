@@ -107,5 +107,5 @@ def _require_all(graph: CalibrationGraph, rows: Mapping[str, ActivationRow]) -> 
         raise QuantfleetError(
             ErrorCode.SCALES_INVALID,
             f"the source has no range for {len(missing)} of {len(graph.activations)} tensors of the model: {listed}",
-            "give the FP32 model that the source was made from, with the tensors' names unchanged, or calibrate it here",
+            "give the FP32 model that the source was made from, its tensors' names unchanged, or calibrate it here",
         )

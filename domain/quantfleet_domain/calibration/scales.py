@@ -140,6 +140,15 @@ class ScaleTable:
         """The hexadecimal SHA-256 of the canonical JSON."""
         return sha256(self._canonical).hexdigest()
 
+    def require_model(self, digest: str, name: str) -> None:
+        """Raise QuantfleetError(SCALES_INVALID) where the table is not of the model with this SHA-256, called `name`."""
+        if self.header.model != digest:
+            raise QuantfleetError(
+                ErrorCode.SCALES_INVALID,
+                f"the scale table is of a model with SHA-256 {self.header.model}, and that of {name} is {digest}",
+                "calibrate this model itself, or import its scales again",
+            )
+
     @staticmethod
     def from_json(data: bytes) -> "ScaleTable":
         """The table of its JSON, in any key order and spacing. Raises QuantfleetError(SCALES_INVALID): where, what."""

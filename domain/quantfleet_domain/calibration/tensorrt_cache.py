@@ -1,10 +1,10 @@
 """The text of a TensorRT calibration cache: one scale for each tensor. Not for which ranges they come from.
 
-The first line is `TRT-VERSION-KIND`: the library's version as one number (8401 is 8.4.1) and the class of the calibrator
-(EntropyCalibration2, EntropyCalibration, MinMaxCalibration, LegacyCalibration). Every further line is `TENSOR: HEX`, the
-bits of a float32 in at most eight hexadecimal digits, the most significant first. The number is the scale of a
-symmetric int8, the largest magnitude divided by 127; it is 0 for a tensor that is always 0. Sources: caches that users
-published, and what ONNX Runtime's TensorRT provider reads (core/providers/tensorrt/tensorrt_execution_provider_utils.h,
+The first line is `TRT-VERSION-KIND`: the library's version as one number (8401 is 8.4.1) and the kind of calibrator
+(EntropyCalibration2, EntropyCalibration, MinMaxCalibration, Legacy). Every further line is `TENSOR: HEX`, the bits of a
+float32 in at most eight hexadecimal digits, the most significant first. The number is the scale of a symmetric int8,
+the largest magnitude divided by 127; it is 0 for a tensor that is always 0. Sources: caches that users published, and
+what ONNX Runtime's TensorRT provider reads (core/providers/tensorrt/tensorrt_execution_provider_utils.h,
 `ReadDynamicRange`). It has not been tried against TensorRT itself.
 """
 
@@ -18,6 +18,7 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 KIND = "EntropyCalibration2"
 """The calibrator whose caches most users have."""
+ENGINE = "tensorrt"
 LEVELS = 127
 _HEAD = re.compile(r"TRT-([0-9]+)-(\w+)")
 _DIGITS = re.compile(r"[0-9a-fA-F]{1,8}")

@@ -47,13 +47,15 @@ class DataSet:
 class CalibrationSpec:
     """How the scale table is made. `shards` is 0 for as many as the fleet can use at once; no bit depends on it.
 
+    `scales` is a table that the job brings: then nothing is calibrated, `calibrator` and `percentile` are those that the
+    table names, and `data`, where there is some, are the samples on which biases are corrected.
     `bias_correction` corrects biases, `ties` gives tensors one range that engines want in one, `exclude_below_db`
     leaves layers in float whose own signal-to-quantization-noise ratio is below it. `mixed` lets nodes of different
     instruction sets share the work, at the price of exactness. `reuse` takes over what earlier jobs counted.
     `extremes_only` keeps each sample's extremes and counts nothing else: for the calibrators of EXTREMES_CALIBRATORS.
     """
 
-    data: DataSet
+    data: DataSet | None
     calibrator: str
     percentile: float
     shards: int
@@ -63,6 +65,7 @@ class CalibrationSpec:
     mixed: bool = False
     reuse: bool = True
     extremes_only: bool = False
+    scales: FileRef | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,11 @@ class ModelSpec:
     targets: tuple[TargetSpec, ...]
     evaluate: EvaluateSpec | None
 
+    def data_sets(self) -> tuple[DataSet, ...]:
+        """The samples that the job brings for this model."""
+        found = (self.calibration and self.calibration.data, self.evaluate and self.evaluate.data)
+        return tuple(data for data in found if data)
+
 
 @dataclass(frozen=True)
 class JobSpec:
@@ -134,8 +142,7 @@ class JobSpec:
             found.update(ref.digest for ref in model.files)
             if model.preprocess:
                 found.add(model.preprocess.digest)
-            if model.calibration:
-                found.add(model.calibration.data.manifest.digest)
-            if model.evaluate:
-                found.add(model.evaluate.data.manifest.digest)
+            found.update(data.manifest.digest for data in model.data_sets())
+            if model.calibration and model.calibration.scales:
+                found.add(model.calibration.scales.digest)
         return frozenset(found)

@@ -11,7 +11,7 @@ import onnx
 
 from quantfleet_domain.calibration.imported import Origin, completed, imported_table
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_domain.calibration.tensorrt_cache import CalibrationCache
+from quantfleet_domain.calibration.tensorrt_cache import ENGINE, CalibrationCache
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.spec import FileRef, model_sha256
 from quantfleet_wire.content import digest_file
@@ -34,9 +34,7 @@ def import_scales(
     content, graph = inspect(model, input_shapes)
     reference = onnx.load_from_string(content).graph
     thresholds = completed(thresholds, onnx_values.moves(reference))
-    return imported_table(
-        thresholds, graph, onnx_values.nonnegative(reference), model=model_digest, origin=origin
-    )
+    return imported_table(thresholds, graph, onnx_values.nonnegative(reference), model=model_digest, origin=origin)
 
 
 def _read_cache(source: Path) -> tuple[dict[str, float], Origin]:
@@ -47,7 +45,7 @@ def _read_cache(source: Path) -> tuple[dict[str, float], Origin]:
         todo = "give a TensorRT calibration cache, or the directory of a quantized Paddle model"
         raise QuantfleetError(ErrorCode.SCALES_INVALID, what, todo) from error
     cache = CalibrationCache.from_text(content, str(source))
-    origin = Origin("tensorrt", f"{cache.version}-{cache.kind}", sha256(content).hexdigest())
+    origin = Origin(ENGINE, f"{cache.version}-{cache.kind}", sha256(content).hexdigest())
     return cache.thresholds(), origin
 
 
