@@ -15,6 +15,7 @@ from quantfleet.cli import output
 from quantfleet.cli.local import Shapes, model_job
 from quantfleet.cli.options import Json
 from quantfleet.jobfile.prepare import prepare
+from quantfleet.jobfile.scales import read
 from quantfleet.outputs import write_atomically
 from quantfleet_domain.calibration.diff import diff as tables_diff
 from quantfleet_domain.calibration.scales import ScaleTable
@@ -43,7 +44,7 @@ class TensorNames(StrEnum):
 @app.command()
 def show(path: Table, as_json: Json = False) -> None:
     """Show the clip range of every activation, and the largest weight of every weight tensor."""
-    table = read_scales(path)
+    table = read(path)
     if as_json:
         output.emit(to_value(table))
         return
@@ -66,7 +67,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show what differs from A to B, the largest moves first. The exit code is 0 where they say the same, else 1."""
-    found = tables_diff(read_scales(a), read_scales(b))
+    found = tables_diff(read(a), read(b))
     if as_json:
         output.emit(to_value(found))
     elif found.empty:
@@ -140,7 +141,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a table's ranges for another tool: a TensorRT calibration cache (symmetric int8 scales)."""
-    table = read_scales(path)
+    table = read(path)
     version, kind = _cache_head(path, table, tensorrt_version)
     cache = CalibrationCache.of_thresholds(version, kind, _thresholds(table, names))
     write_atomically(out, cache.to_text())
@@ -148,17 +149,6 @@ def export(
         output.emit({"file": str(out), "form": form, "tensors": len(cache.scales)})
     else:
         output.say(f"{out}: {form}, {len(cache.scales)} tensors")
-
-
-def read_scales(path: Path) -> ScaleTable:
-    """The scale table in a file. Raises QuantfleetError(SCALES_INVALID), naming the file."""
-    try:
-        return ScaleTable.from_json(path.read_bytes())
-    except OSError as error:
-        what = f"{path} cannot be read: {error.strerror}"
-        raise QuantfleetError(ErrorCode.SCALES_INVALID, what, "give a scales.json that quantfleet wrote") from error
-    except QuantfleetError as error:
-        raise QuantfleetError(error.code, f"{path}: {error.what}", error.todo) from error
 
 
 def _cache_head(path: Path, table: ScaleTable, version: str | None) -> tuple[str, str]:

@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """A job and the content of everything that it names, by SHA-256: files of this disk, and manifests as bytes."""
+    """A job and the content of all that it names, by SHA-256: files of this disk, or bytes that were written for it."""
 
     spec: JobSpec
     files: Mapping[str, Path | bytes]
@@ -80,9 +80,13 @@ class _Hashing:
         """The data set of these samples; its manifest is a file of its own."""
         rows = [(self.file(sample.path, sample.name), sample.label) for sample in samples]
         content = Manifest(tuple(Sample(ref.name, ref.digest, ref.size, label) for ref, label in rows)).to_json()
+        return DataSet(self.made(content, name), len(samples))
+
+    def made(self, content: bytes, name: str) -> FileRef:
+        """A file that is written for the job."""
         digest = digest_bytes(content)
         self.files[digest] = content
-        return DataSet(FileRef(name, digest, len(content)), len(samples))
+        return FileRef(name, digest, len(content))
 
 
 def _count(job: JobDocument) -> int:
@@ -110,12 +114,14 @@ def _model(part: ModelPart, hashing: _Hashing) -> ModelSpec:
 
 
 def _calibration(part: CalibrationPart, name: str, files: tuple[FileRef, ...], hashing: _Hashing) -> CalibrationSpec:
-    header = scales.read(part.scales, model_sha256(files), name).header if part.scales else None
+    table = scales.read(part.scales) if part.scales else None
+    if table:
+        table.require_model(model_sha256(files), name)
     # Beside a table, samples serve bias correction alone, which needs few.
-    found = spread(part.samples, CORRECTION_SAMPLES) if header else part.samples
+    found = spread(part.samples, CORRECTION_SAMPLES) if table else part.samples
     return CalibrationSpec(
         data=hashing.data(found, "calibration.json") if found else None,
-        calibrator=header.calibrator if header else part.calibrator,
+        calibrator=table.header.calibrator if table else part.calibrator,
         percentile=part.percentile,
         shards=part.shards,
         bias_correction=part.bias_correction,
@@ -124,7 +130,7 @@ def _calibration(part: CalibrationPart, name: str, files: tuple[FileRef, ...], h
         mixed=part.mixed,
         reuse=part.reuse,
         extremes_only=part.extremes_only,
-        scales=hashing.file(part.scales, "scales.json") if part.scales else None,
+        scales=hashing.made(table.to_json(), "scales.json") if table else None,
     )
 
 

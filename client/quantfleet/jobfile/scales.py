@@ -39,20 +39,16 @@ def find(keys: Mapping[str, Value], base: Path) -> Path | None:
     if "data" not in keys:
         measured = "exclude_below_db" if "exclude_below_db" in keys else "bias_correction"
         if measured in keys and (measured != "bias_correction" or keys[measured].boolean()):
-            raise keys[measured].error(
-                f"{measured} works on samples, and there are none", "add `data:`, or leave it out"
-            )
+            raise keys[measured].error(f"{measured} needs samples, and there are none", "add `data:`, or leave it out")
     return path
 
 
-def read(path: Path, model_sha256: str, model: str) -> ScaleTable:
-    """The table in a file, which is that of this model. Raises QuantfleetError(SCALES_INVALID), naming the file."""
+def read(path: Path) -> ScaleTable:
+    """The scale table in a file. Raises QuantfleetError(SCALES_INVALID), naming the file."""
     try:
-        table = ScaleTable.from_json(path.read_bytes())
-        table.require_model(model_sha256, model)
+        return ScaleTable.from_json(path.read_bytes())
     except OSError as error:
         what = f"{path} cannot be read: {error.strerror}"
-        raise QuantfleetError(ErrorCode.SCALES_INVALID, what, "check that it is there and readable") from error
+        raise QuantfleetError(ErrorCode.SCALES_INVALID, what, "give a scales.json that quantfleet wrote") from error
     except QuantfleetError as error:
         raise QuantfleetError(error.code, f"{path}: {error.what}", error.todo) from error
-    return table

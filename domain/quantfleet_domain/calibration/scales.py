@@ -141,7 +141,7 @@ class ScaleTable:
         return sha256(self._canonical).hexdigest()
 
     def require_model(self, digest: str, name: str) -> None:
-        """Raise QuantfleetError(SCALES_INVALID) where the table is not of the model with this SHA-256, called `name`."""
+        """Raise QuantfleetError(SCALES_INVALID) where it is not the table of the model with this SHA-256, `name`."""
         if self.header.model != digest:
             raise QuantfleetError(
                 ErrorCode.SCALES_INVALID,
