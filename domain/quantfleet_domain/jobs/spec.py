@@ -47,8 +47,8 @@ class DataSet:
 class CalibrationSpec:
     """How the scale table is made. `shards` is 0 for as many as the fleet can use at once; no bit depends on it.
 
-    `scales` is a table that the job brings: then nothing is calibrated, `calibrator` is the one that the table names, and
-    `data`, where there is some, are the samples on which biases are corrected.
+    `scales` is a table that the job brings: then nothing is calibrated, `calibrator` is the one that the table names,
+    and `data`, where there is some, are the samples on which biases are corrected.
 
     `bias_correction` corrects biases, `ties` gives tensors one range that engines want in one, `exclude_below_db`
     leaves layers in float whose own signal-to-quantization-noise ratio is below it. `mixed` lets nodes of different
