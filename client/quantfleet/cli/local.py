@@ -145,7 +145,7 @@ def benchmark(
     keep_state: KeepState = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a model on this machine: FP32, and INT8 where --data gives samples to calibrate with or --scales ranges."""
+    """Measure a model on this machine: FP32, and INT8 where --data gives samples to calibrate with, or --scales."""
     asked = _asked_of_fastdeploy(fastdeploy_config, tuple(engine or ())) if fastdeploy_config else {}
     protocol = {**asked, **_without_none(warmup=warmup, repeat=repeat, threads=threads, engines=engine)}
     target = {
