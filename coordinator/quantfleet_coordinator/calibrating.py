@@ -18,9 +18,9 @@ from quantfleet_domain.calibration.sums import Sums, merge_sums
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.assignment import numerics_of, scales_of
 from quantfleet_domain.jobs.manifest import Manifest, Sample
-from quantfleet_domain.jobs.plan import CORRECTION_SAMPLES
+from quantfleet_domain.jobs.plan import CORRECTION_SAMPLES, spread
 from quantfleet_domain.jobs.reuse import Kept, Renumbering, recall
-from quantfleet_domain.jobs.spec import CalibrationSpec, FileRef, ModelSpec
+from quantfleet_domain.jobs.spec import CalibrationSpec, DataSet, FileRef, ModelSpec
 from quantfleet_domain.jobs.work import (
     CalibrateResult,
     CandidateScore,
@@ -60,6 +60,11 @@ class Calibrating:
         return self.model.calibration
 
     @property
+    def _data(self) -> DataSet:
+        assert self._spec.data is not None  # a table that a job brings is not made here
+        return self._spec.data
+
+    @property
     def _graph(self) -> CalibrationGraph:
         inspected = self.entry.results[f"{self.model.name}/inspect"]
         assert isinstance(inspected, InspectResult)
@@ -83,7 +88,7 @@ class Calibrating:
                     raise
                 continue  # it was collected meanwhile, or damaged: it is simply computed again
             found[kept.name] = (item, kept)
-        manifest = self._manifest(self._spec.data.manifest)
+        manifest = self._manifest(self._data.manifest)
         chosen, missing = recall(manifest, [kept for _, kept in found.values()])
         recalled = sum(len(kept.partial.samples) for kept in chosen)
         return RecallResult(
@@ -105,11 +110,11 @@ class Calibrating:
 
     def merge(self) -> MergeResult:
         """The scale table, or with `auto` the candidates, of all partials; what to tell the user of the ranges."""
-        manifest = self._manifest(self._spec.data.manifest)
+        manifest = self._manifest(self._data.manifest)
         shards = self._shards(CalibrateResult, "calibrate")
         parts = self._parts(manifest, shards)
         merged = merge_partials(list(parts.values()))
-        if merged.samples != set(range(self._spec.data.samples)):
+        if merged.samples != set(range(self._data.samples)):
             raise QuantfleetError(
                 ErrorCode.PARTIAL_INVALID,
                 f"the partial statistics of {self.model.name} do not cover its manifest",
@@ -122,7 +127,7 @@ class Calibrating:
             tuple(self._keep("scales.json", table.to_json()) for table in made) for made in (tables, judged)
         )
         held_back = _held_back(manifest.samples)
-        excerpt = _spread(manifest.samples, CORRECTION_SAMPLES)
+        excerpt = spread(manifest.samples, CORRECTION_SAMPLES)
         return MergeResult(
             scales=refs[0],
             samples=len(merged.samples),
@@ -174,7 +179,7 @@ class Calibrating:
         """The table, or with `auto` every calibrator's, the automatic choice first."""
         spec, merged = self._spec, merge_partials(list(parts))
         graph = self._graph if spec.ties else replace(self._graph, ties=())
-        manifest, preprocessing = spec.data.manifest.digest, merged.numerics_class.preprocessing
+        manifest, preprocessing = self._data.manifest.digest, merged.numerics_class.preprocessing
         if spec.calibrator == AUTO:
             candidates = candidate_tables(parts, graph, manifest=manifest, preprocessing=preprocessing)
             tables = [candidates[AUTO], *(table for name, table in candidates.items() if name != AUTO)]
@@ -212,7 +217,7 @@ class Calibrating:
         shards = self._shards(SumsResult, f"correct/{stage}")
         sums = self._sums(shards)
         if stage == 0:
-            scales = scales_of(self.model.name, self.entry.results).digest
+            scales = scales_of(self.model, self.entry.results).digest
             limit = self._spec.exclude_below_db
             corrections = Corrections.first(sums, self._graph, forms_in(sums), scales, limit)
             if not self._spec.bias_correction:
@@ -261,13 +266,7 @@ def kept_partials(entry: JobEntry, model: ModelSpec) -> list[KeptPartial]:
 
 def _held_back(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
     part = tuple(sample for sample in samples if part_of(sample.digest) == HELD_BACK)
-    return _spread(part or samples, JUDGING_SAMPLES)
-
-
-def _spread(samples: tuple[Sample, ...], most: int) -> tuple[Sample, ...]:
-    """At most so many of the samples, evenly spaced: a manifest is often sorted by class."""
-    count = min(most, len(samples))
-    return tuple(samples[i * len(samples) // count] for i in range(count))
+    return spread(part or samples, JUDGING_SAMPLES)
 
 
 def _noise(sums: Sums, candidate: str) -> float:

@@ -1,30 +1,25 @@
 """From a job's results to its report: which figure goes where. Not for computing figures, nor for showing them."""
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
+from quantfleet_coordinator.calibration_report import calibration
 from quantfleet_coordinator.jobs.entry import JobEntry
-from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.hardware.offers import ENGINES
-from quantfleet_domain.jobs.assignment import numerics_of, scales_of
 from quantfleet_domain.jobs.lifecycle import JobState, Task, TaskKind, TaskState, ended_state
 from quantfleet_domain.jobs.plan import Detail
-from quantfleet_domain.jobs.spec import CalibrationSpec, ModelSpec, TrainingSpec, model_sha256
+from quantfleet_domain.jobs.spec import ModelSpec, TrainingSpec, model_sha256
 from quantfleet_domain.jobs.variants import VariantKey, measurable
 from quantfleet_domain.jobs.work import (
     BenchmarkResult,
-    CalibrateResult,
-    ChooseResult,
     EvaluateResult,
     InspectResult,
     Measured,
     MergeResult,
     QuantizeResult,
-    RecallResult,
-    SettleResult,
     TrainResult,
 )
 from quantfleet_domain.measurement.latency import throughput_per_s
@@ -32,14 +27,11 @@ from quantfleet_domain.reporting import gates
 from quantfleet_domain.reporting.report import (
     Absent,
     Accuracy,
-    BiasCorrection,
-    Calibration,
     ConversionFigure,
     FleetDevice,
     JobError,
     JobSummary,
     ModelEntry,
-    Outlier,
     Report,
     Result,
     SpeedupFigure,
@@ -51,8 +43,11 @@ Devices = Mapping[tuple[str, str], DeviceFacts]
 FP32 = VariantKey("fp32", "none")
 
 
-def write_report(entry: JobEntry, devices: Devices) -> Report:
-    """The report of a job all of whose other tasks have ended. `devices` are by (node, name) as last registered."""
+def write_report(entry: JobEntry, devices: Devices, read: Callable[[str], bytes]) -> Report:
+    """The report of a job all of whose other tasks have ended.
+
+    `devices` are by (node, name) as last registered; `read` gives an artifact's bytes.
+    """
     results = tuple(_results(entry))
     absent = tuple(dict.fromkeys(_absent(entry)))
     failed = [t for t in entry.job.tasks.values() if t.state is TaskState.FAILED and t.failure]
@@ -67,7 +62,7 @@ def write_report(entry: JobEntry, devices: Devices) -> Report:
             if (node, name) in took_part
         ),
         models=tuple(ModelEntry(m.name, m.format, model_sha256(m.files)) for m in entry.spec.models),
-        calibration=_calibration(entry),
+        calibration=calibration(entry, read),
         job_file=entry.spec.document,
         versions=_versions(entry, [facts for key, facts in devices.items() if key in took_part]),
         results=results,
@@ -92,52 +87,6 @@ def _state(entry: JobEntry) -> JobState:
     """How the job will have ended once this report is stored."""
     report = next(task for task in entry.job.tasks.values() if task.kind is TaskKind.REPORT)
     return ended_state({**entry.job.tasks, report.id: replace(report, state=TaskState.SUCCEEDED)})
-
-
-def _calibration(entry: JobEntry) -> dict[str, Calibration]:
-    found = {}
-    for model in entry.spec.models:
-        merged = entry.results.get(f"{model.name}/merge")
-        if model.calibration and isinstance(merged, MergeResult):
-            found[model.name] = _calibrated(entry, model, model.calibration, merged)
-    return found
-
-
-def _calibrated(entry: JobEntry, model: ModelSpec, asked: CalibrationSpec, merged: MergeResult) -> Calibration:
-    recalled = entry.results.get(f"{model.name}/recall")
-    chosen = entry.results.get(f"{model.name}/choose")
-    prefix = f"{model.name}/calibrate/"
-    shards = [r for name, r in entry.results.items() if name.startswith(prefix) and isinstance(r, CalibrateResult)]
-    settled = [
-        result
-        for result in (entry.results.get(f"{model.name}/settle/{stage}") for stage in range(CHECKPOINTS + 1))
-        if isinstance(result, SettleResult)
-    ]
-    return Calibration(
-        calibrator=asked.calibrator,
-        samples=merged.samples,
-        shards=merged.shards,
-        scales_sha256=scales_of(model.name, entry.results).digest,
-        numerics_class=facts_of(numerics_of(model, entry.results)),
-        seconds=merged.seconds,
-        parameter=asked.percentile if asked.calibrator == "percentile" else None,
-        chosen=chosen.calibrator if isinstance(chosen, ChooseResult) else None,
-        scores={s.calibrator: s.sqnr_db for s in chosen.scores} if isinstance(chosen, ChooseResult) else None,
-        recalled=recalled.recalled if isinstance(recalled, RecallResult) else None,
-        collectors=tuple(sorted({shard.collector for shard in shards if shard.samples})),
-        ties=asked.ties,
-        bias_correction=BiasCorrection(
-            sha256=settled[-1].corrections.digest,
-            samples=merged.excerpt_samples,
-            layers=settled[-1].layers,
-            stages=len(settled),
-            seconds=sum(result.seconds for result in settled),
-        )
-        if settled and asked.bias_correction
-        else None,
-        excluded=settled[-1].excluded if settled else (),
-        outliers=tuple(Outlier(o.sample, o.tensors, o.worst, o.absmax, o.without) for o in merged.outliers),
-    )
 
 
 def _trained(entry: JobEntry, model: ModelSpec, training: TrainingSpec) -> Training | None:
@@ -349,6 +298,9 @@ def _warnings(entry: JobEntry) -> Iterable[str]:
     for model in entry.spec.models:
         if model.calibration and model.calibration.mixed:
             yield f"{model.name}: nodes of any instruction set calibrated it: its table is not exact to the bit"
+        if model.calibration and model.calibration.scales:
+            uncorrected = "" if model.calibration.data else ", with no samples to correct biases on"
+            yield f"{model.name}: the job brought its scale table{uncorrected}"
     kinds: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
     for name, detail in entry.plan.details.items():
         place = f"{detail.model}/{detail.target}"

@@ -3,12 +3,10 @@
 python prepare.py DIRECTORY [NAME …]
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-os.environ["FLAGS_enable_pir_api"] = os.environ.get("PIRX","0")
 import numpy as np
 import paddle
 
@@ -39,9 +37,11 @@ class Encoder(paddle.nn.Layer):  # type: ignore[misc] # paddle publishes no type
 
 
 def export(network: Any, directory: Path, shape: tuple[int, ...], dtype: str, name: str) -> None:
-    """Write a network as an inference program."""
+    """Write a network as an inference program in the format that this version of Paddle writes."""
     network.eval()
-    paddle.jit.save(network, str(directory / "inference"), input_spec=[paddle.static.InputSpec([None, *shape], dtype, name)])
+    paddle.jit.save(
+        network, str(directory / "inference"), input_spec=[paddle.static.InputSpec([None, *shape], dtype, name)]
+    )
 
 
 def main(root: Path, wanted: list[str]) -> None:

@@ -106,7 +106,7 @@ class Case:
     def report(self) -> Report:
         tasks = {name: replace(task, state=TaskState.SUCCEEDED) for name, task in self.entry.job.tasks.items()}
         self.entry.job = Job("j", tasks)
-        return write_report(self.entry, {})
+        return write_report(self.entry, {}, self.read)
 
 
 def refused(attempt: Callable[[], object], words: str) -> None:

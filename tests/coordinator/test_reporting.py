@@ -72,7 +72,7 @@ def report_of(
                 "onnxruntime-cpu", version, detail.precision, kind, form, first, labels, labels, best
             )
     entry.results.update(results)
-    return write_report(entry, {("n1", "cpu:0"): facts or device()})
+    return write_report(entry, {("n1", "cpu:0"): facts or device()}, lambda _: b"")
 
 
 def accuracies(report: Report) -> Mapping[str, float]:

@@ -14,7 +14,7 @@ from quantfleet.cli.showing import show_delivered
 from quantfleet.cli.worker import require_extras
 from quantfleet.client import Client
 from quantfleet.following import default_directory, deliver, exit_code
-from quantfleet.jobfile import document, measuring
+from quantfleet.jobfile import document, fastdeploy, measuring
 from quantfleet.jobfile.document import JobDocument
 from quantfleet.jobfile.prepare import prepare
 from quantfleet.progress import display
@@ -35,9 +35,8 @@ Preprocess = Annotated[
     typer.Option(metavar="FILE", help="A PaddleClas inference_cls.yaml. Default: the one beside the model."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many samples at most.")]
-CalibratorName = Annotated[
-    str, typer.Option("--calibrator", help=f"How thresholds are chosen: {', '.join(CALIBRATOR_NAMES)}.")
-]
+CALIBRATOR_HELP = f"How thresholds are chosen: {', '.join(CALIBRATOR_NAMES)}."
+CalibratorName = Annotated[str, typer.Option("--calibrator", help=CALIBRATOR_HELP)]
 Percentile = Annotated[float | None, typer.Option(help="Mass that the percentile calibrator covers, percent.")]
 Shapes = Annotated[
     list[str] | None,
@@ -81,7 +80,7 @@ def calibrate(
     section = _without_none(
         data=_data(data, list_file, preprocess, limit), calibrator=calibrator, percentile=percentile, shards=shards
     )
-    job = _job("calibrate", model, input_shape, calibration=section, targets=[], benchmark={"modes": []})
+    job = model_job("calibrate", model, input_shape, calibration=section, targets=[], benchmark={"modes": []})
 
     async def finish(client: Client, identifier: str) -> dict[str, object]:
         report = (await client.report(identifier)).report
@@ -118,29 +117,69 @@ def benchmark(
     ] = None,
     list_file: ListFile = None,
     preprocess: Preprocess = None,
-    calibrator: CalibratorName = DEFAULT_CALIBRATOR,
+    scales: Annotated[
+        Path | None,
+        typer.Option(metavar="SCALES.json", help="A scale table for INT8; --data then serves bias correction alone."),
+    ] = None,
+    calibrator: Annotated[
+        str | None, typer.Option("--calibrator", help=f"{CALIBRATOR_HELP} Default: {DEFAULT_CALIBRATOR}.")
+    ] = None,
     percentile: Percentile = None,
     limit: Limit = None,
     engine: Annotated[list[str] | None, typer.Option(help="Engine; may be repeated. Default: all.")] = None,
-    threads: Annotated[str, typer.Option(metavar="1,2", help="Thread counts to measure with.")] = "1",
+    threads: Annotated[
+        str | None, typer.Option(metavar="1,2", help="Thread counts to measure with. Default: 1.")
+    ] = None,
     batch_sizes: Annotated[str, typer.Option(metavar="1,8", help="Batch sizes to measure with.")] = "1",
-    repeat: Annotated[int, typer.Option(min=1, help="Timed runs.")] = measuring.DEFAULT_REPEAT,
-    warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before them.")] = measuring.DEFAULT_WARMUP,
+    repeat: Annotated[int | None, typer.Option(min=1, help=f"Timed runs. Default: {measuring.DEFAULT_REPEAT}.")] = None,
+    warmup: Annotated[
+        int | None, typer.Option(min=0, help=f"Untimed runs before them. Default: {measuring.DEFAULT_WARMUP}.")
+    ] = None,
+    fastdeploy_config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A configuration of FastDeploy's benchmark; options here come before it."),
+    ] = None,
     input_shape: Shapes = None,
     out: Out = None,
     workers: Workers = None,
     keep_state: KeepState = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a model on this machine: FP32, and INT8 where --data gives samples to calibrate with."""
-    sections: dict[str, Any] = {"benchmark": {"warmup": warmup, "repeat": repeat}}
-    if data or list_file:
+    """Measure a model on this machine: FP32, and INT8 where --data gives samples to calibrate with, or --scales."""
+    asked = _asked_of_fastdeploy(fastdeploy_config, tuple(engine or ())) if fastdeploy_config else {}
+    protocol = {**asked, **_without_none(warmup=warmup, repeat=repeat, threads=threads, engines=engine)}
+    target = {
+        "threads": _counts("--threads", str(protocol.pop("threads", 1))),
+        "batch_sizes": _counts("--batch-sizes", batch_sizes),
+        **_without_none(engines=protocol.pop("engines", None)),
+    }
+    sections: dict[str, Any] = {"benchmark": protocol, "targets": [target]}
+    if data or list_file or scales:
         sections["calibration"] = _without_none(
-            data=_data(data, list_file, preprocess, limit), calibrator=calibrator, percentile=percentile
+            data=_data(data, list_file, preprocess, limit) or None,
+            scales=str(scales.absolute()) if scales else None,
+            calibrator=calibrator,
+            percentile=percentile,
         )
-    target = {"threads": _counts("--threads", threads), "batch_sizes": _counts("--batch-sizes", batch_sizes)}
-    sections["targets"] = [{**target, "engines": list(engine)} if engine else target]
-    _report(_job("benchmark", model, input_shape, **sections), out, workers, keep_state, as_json)
+    if protocol.get("modes") == ["end2end"] and not (data or list_file):
+        what = f"{fastdeploy_config}: profile_mode end2end is measured with samples"
+        raise QuantfleetError(ErrorCode.USAGE, what, "give --data DIRECTORY")
+    _report(model_job("benchmark", model, input_shape, **sections), out, workers, keep_state, as_json)
+
+
+def _asked_of_fastdeploy(path: Path, engines: tuple[str, ...]) -> dict[str, Any]:
+    """What a FastDeploy configuration asks for, by the keys of a job file; its notes go to standard error."""
+    config = fastdeploy.read(path, engines)
+    for note in config.notes:
+        typer.echo(f"note: {path}: {note}", err=True)
+    return _without_none(
+        warmup=config.warmup,
+        repeat=config.repeat,
+        modes=[config.mode] if config.mode else None,
+        memory=config.memory or None,
+        threads=config.threads,
+        engines=list(config.engines) or None,
+    )
 
 
 def _report(job: JobDocument, out: Path | None, workers: int | None, keep_state: bool, as_json: bool) -> None:
@@ -163,7 +202,7 @@ def _embedded(
         return asyncio.run(run_job(prepared, finish, shown, workers, keep_state))
 
 
-def _job(what: str, model: Path, shapes: list[str] | None, **sections: Any) -> JobDocument:
+def model_job(what: str, model: Path, shapes: list[str] | None, **sections: Any) -> JobDocument:
     """The job that the options mean, written as a job file would be: the report shows it, and it can be run again."""
     part: dict[str, Any] = {"path": str(model.absolute())}
     if shapes:

@@ -1,26 +1,50 @@
-"""`quantfleet scales`: look at a scale table, or at what two of them differ in."""
+"""`quantfleet scales`: look at a scale table, compare two, take one over from another tool or hand one to it."""
 
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from quantfleet.cli import output
+from quantfleet.cli.local import Shapes, model_job
 from quantfleet.cli.options import Json
+from quantfleet.jobfile.prepare import prepare
+from quantfleet.jobfile.scales import read
+from quantfleet.outputs import write_atomically
 from quantfleet_domain.calibration.diff import diff as tables_diff
 from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_domain.calibration.tensorrt_cache import ENGINE, KIND, CalibrationCache
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.spec import model_sha256
 from quantfleet_domain.reporting.codec import to_value
 
 app = typer.Typer()
+Table = Annotated[Path, typer.Argument(metavar="SCALES.json", help="A scale table.")]
+
+
+class ExportForm(StrEnum):
+    """What a scale table can be exported as."""
+
+    TENSORRT_CACHE = "tensorrt-cache"
+
+
+class TensorNames(StrEnum):
+    """By which name an export calls a tensor: that in the reference graph, or that in the submitted model."""
+
+    REFERENCE = "reference"
+    NATIVE = "native"
 
 
 @app.command()
-def show(
-    path: Annotated[Path, typer.Argument(metavar="SCALES.json", help="A scale table.")], as_json: Json = False
-) -> None:
+def show(path: Table, as_json: Json = False) -> None:
     """Show the clip range of every activation, and the largest weight of every weight tensor."""
-    table = read_scales(path)
+    table = read(path)
     if as_json:
         output.emit(to_value(table))
         return
@@ -43,7 +67,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show what differs from A to B, the largest moves first. The exit code is 0 where they say the same, else 1."""
-    found = tables_diff(read_scales(a), read_scales(b))
+    found = tables_diff(read(a), read(b))
     if as_json:
         output.emit(to_value(found))
     elif found.empty:
@@ -69,12 +93,109 @@ def diff(
     raise typer.Exit(0 if found.empty else 1)
 
 
-def read_scales(path: Path) -> ScaleTable:
-    """The scale table in a file. Raises QuantfleetError(SCALES_INVALID), naming the file."""
+@app.command("import")
+def import_table(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="A TensorRT calibration cache, or a quantized Paddle model's directory."),
+    ],
+    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help="The FP32 model that the ranges are for.")],
+    out: Annotated[Path, typer.Option("--out", metavar="SCALES.json", help="The scale table to write.")],
+    input_shape: Shapes = None,
+    as_json: Json = False,
+) -> None:
+    """Make a scale table of ranges that another tool found; weights are the FP32 model's. Needs no fleet."""
+    prepared = prepare(model_job("import", model, input_shape, targets=[], benchmark={"modes": []}))
+    (spec,) = prepared.spec.models
+    _require_readers(spec.format, source)
+    first = prepared.files[spec.files[0].digest]
+    assert isinstance(first, Path)  # bytes are manifests, and this job has no samples
+    with _libraries_on_standard_error():
+        from quantfleet_worker.models.scale_import import import_scales
+
+        table = import_scales(
+            source,
+            first if spec.format == "onnx" else first.parent,
+            spec.format,
+            {shape.name: shape.dims for shape in spec.input_shapes},
+            model_sha256(spec.files),
+        )
+    write_atomically(out, table.to_json())
+    if as_json:
+        counts = {"activations": len(table.activations), "weights": len(table.weights)}
+        output.emit({"scales": str(out), "sha256": table.sha256, **counts})
+    else:
+        output.say(f"{out}: {len(table.activations)} ranges, {len(table.weights)} weights, sha256 {table.sha256}")
+
+
+@app.command()
+def export(
+    path: Table,
+    form: Annotated[ExportForm, typer.Option("--form", help="What to write.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")],
+    names: Annotated[TensorNames, typer.Option("--names", help="Whose names tensors get.")] = TensorNames.REFERENCE,
+    tensorrt_version: Annotated[
+        str | None,
+        typer.Option(metavar="8401", help="The cache's version. Default: that of the cache the table came from."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a table's ranges for another tool: a TensorRT calibration cache (symmetric int8 scales)."""
+    table = read(path)
+    version, kind = _cache_head(path, table, tensorrt_version)
+    cache = CalibrationCache.of_thresholds(version, kind, _thresholds(table, names))
+    write_atomically(out, cache.to_text())
+    if as_json:
+        output.emit({"file": str(out), "form": form, "tensors": len(cache.scales)})
+    else:
+        output.say(f"{out}: {form}, {len(cache.scales)} tensors")
+
+
+def _cache_head(path: Path, table: ScaleTable, version: str | None) -> tuple[str, str]:
+    """Version and kind of a cache; TensorRT takes a cache of its own version alone, so neither is made up."""
+    if version is not None:
+        if not version.isdecimal():
+            what = f"--tensorrt-version {version!r} is no number"
+            raise QuantfleetError(ErrorCode.USAGE, what, "write it as a cache has it: 8401 for 8.4.1")
+        return version, KIND
+    numerics = table.header.numerics_class
+    if numerics.engine != ENGINE:
+        what = f"{path} did not come from TensorRT, and a calibration cache is of one version of it"
+        raise QuantfleetError(ErrorCode.USAGE, what, "say which: --tensorrt-version 8401 for 8.4.1")
+    found, _, kind = numerics.engine_version.partition("-")
+    return found, kind
+
+
+def _thresholds(table: ScaleTable, names: TensorNames) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for row in table.activations:
+        name = row.tensor if names is TensorNames.REFERENCE else row.native_name
+        if name is None:
+            what = f"tensor {row.tensor!r} has no name in the submitted model"
+            raise QuantfleetError(ErrorCode.USAGE, what, "export it with --names reference")
+        found[name] = max(found.get(name, 0.0), -row.lo, row.hi)
+    return found
+
+
+def _require_readers(model_format: str, source: Path) -> None:
+    """Raise QuantfleetError(USAGE) with the pip command where what reads the model or the source is not installed."""
+    paddle = model_format == "paddle" or source.is_dir()
+    for package in ("onnx", "onnxruntime", *(("paddle", "paddle2onnx") if paddle else ())):
+        if importlib.util.find_spec(package) is None:
+            what = f"reading these scales needs {package}, which is not installed"
+            todo = "run: pip install 'quantfleet[worker,onnxruntime]', and add paddle for Paddle models"
+            raise QuantfleetError(ErrorCode.USAGE, what, todo)
+
+
+@contextmanager
+def _libraries_on_standard_error() -> Iterator[None]:
+    """Let what libraries print in C go to standard error, so that standard output has the command's result alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
     try:
-        return ScaleTable.from_json(path.read_bytes())
-    except OSError as error:
-        what = f"{path} cannot be read: {error.strerror}"
-        raise QuantfleetError(ErrorCode.SCALES_INVALID, what, "give a scales.json that quantfleet wrote") from error
-    except QuantfleetError as error:
-        raise QuantfleetError(error.code, f"{path}: {error.what}", error.todo) from error
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantfleet.jobfile import measuring, models, quantizing, samples
+from quantfleet.jobfile import measuring, models, quantizing, samples, scales
 from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.quantizing import QuantizationPart
 from quantfleet.jobfile.samples import Found
@@ -43,6 +43,7 @@ JOB_KEYS = (
 MODEL_KEYS = ("name", "path", "format", "input_shapes", "calibration", "quantization", "targets", "evaluate")
 CALIBRATION_KEYS = (
     "data",
+    "scales",
     "calibrator",
     "percentile",
     "shards",
@@ -58,9 +59,13 @@ EVALUATE_KEYS = ("data", "metrics", "shards")
 
 @dataclass(frozen=True)
 class CalibrationPart:
-    """The samples to calibrate with and how, as `CalibrationSpec` has it; `shards` 0 is auto."""
+    """The samples to calibrate with and how, as `CalibrationSpec` has it; `shards` 0 is auto.
+
+    With `scales`, a file, there may be no samples, and those that there are serve bias correction.
+    """
 
     samples: tuple[Found, ...]
+    scales: Path | None
     calibrator: str
     percentile: float
     shards: int
@@ -136,7 +141,7 @@ def read_text(text: str, source: str, base: Path) -> JobDocument:
     for value, part in zip(_model_values(root, keys), parts, strict=True):
         if [other.name for other in parts].count(part.name) > 1:
             raise value.error(f"two models are called {part.name!r}", "give each model its own `name:`")
-    with_samples = any(part.calibration or part.evaluate for part in parts)
+    with_samples = any((part.calibration and part.calibration.samples) or part.evaluate for part in parts)
     return JobDocument(
         name=keys["name"].text(),
         models=parts,
@@ -216,7 +221,7 @@ def _section(
     merged: dict[str, Value] = {}
     data: dict[str, Value] = {}
     for section in sections:
-        merged |= section
+        merged = scales.merge(merged, section)
         if "data" in section:
             own = section["data"].mapping(samples.KEYS)
             data = own if "path" in own or "list" in own else data | own
@@ -224,9 +229,9 @@ def _section(
 
 
 def _calibration(keys: dict[str, Value], data: dict[str, Value], base: Path) -> CalibrationPart:
-    if "data" not in keys:
+    if "data" not in keys and "scales" not in keys:
         value = next(iter(keys.values()))
-        raise value.error("the calibration has no data", "give `data: {path: DIRECTORY}`")
+        raise value.error("the calibration has no data", "give `data: {path: DIRECTORY}`, or `scales: FILE`")
     percentile = keys["percentile"].number() if "percentile" in keys else DEFAULT_PERCENTILE
     if not 0 < percentile <= 100:
         raise keys["percentile"].error(f"percentile is {percentile:g}", "give a number above 0 and up to 100")
@@ -237,7 +242,8 @@ def _calibration(keys: dict[str, Value], data: dict[str, Value], base: Path) -> 
         todo = f"leave it out, or write `calibrator: {'` or `calibrator: '.join(EXTREMES_CALIBRATORS)}`"
         raise keys["extremes_only"].error(f"calibrator {calibrator} needs more than extremes", todo)
     return CalibrationPart(
-        samples=samples.find(keys["data"], data, base, labelled=False),
+        samples=samples.find(keys["data"], data, base, labelled=False) if "data" in keys else (),
+        scales=scales.find(keys, base),
         calibrator=calibrator,
         percentile=percentile,
         shards=_shards(keys.get("shards")),

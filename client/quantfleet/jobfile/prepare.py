@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantfleet.jobfile import document
+from quantfleet.jobfile import document, scales
 from quantfleet.jobfile.document import CalibrationPart, EvaluatePart, JobDocument, ModelPart
 from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.quantizing import TrainingPart
 from quantfleet.jobfile.samples import Found
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Manifest, Sample
+from quantfleet_domain.jobs.plan import CORRECTION_SAMPLES, spread
 from quantfleet_domain.jobs.spec import (
     CalibrationSpec,
     DataSet,
@@ -20,6 +21,7 @@ from quantfleet_domain.jobs.spec import (
     JobSpec,
     ModelSpec,
     TrainingSpec,
+    model_sha256,
 )
 from quantfleet_domain.jobs.validation import validate
 from quantfleet_wire.content import digest_bytes, digest_file
@@ -30,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """A job and the content of everything that it names, by SHA-256: files of this disk, and manifests as bytes."""
+    """A job and the content of all that it names, by SHA-256: files of this disk, or bytes that were written for it."""
 
     spec: JobSpec
     files: Mapping[str, Path | bytes]
@@ -82,9 +84,13 @@ class _Hashing:
         """The data set of these samples; its manifest is a file of its own."""
         rows = [(self.file(sample.path, sample.name), sample.label) for sample in samples]
         content = Manifest(tuple(Sample(ref.name, ref.digest, ref.size, label) for ref, label in rows)).to_json()
+        return DataSet(self.made(content, name), len(samples))
+
+    def made(self, content: bytes, name: str) -> FileRef:
+        """A file that is written for the job."""
         digest = digest_bytes(content)
         self.files[digest] = content
-        return DataSet(FileRef(name, digest, len(content)), len(samples))
+        return FileRef(name, digest, len(content))
 
 
 def _count(job: JobDocument) -> int:
@@ -101,13 +107,14 @@ def _count(job: JobDocument) -> int:
 
 
 def _model(part: ModelPart, hashing: _Hashing) -> ModelSpec:
+    files = tuple(hashing.file(path, path.name) for path in part.files.files)
     return ModelSpec(
         name=part.name,
         format=part.files.format,
-        files=tuple(hashing.file(path, path.name) for path in part.files.files),
+        files=files,
         input_shapes=part.input_shapes,
         preprocess=hashing.file(part.preprocess, part.preprocess.name) if part.preprocess else None,
-        calibration=_calibration(part.calibration, hashing) if part.calibration else None,
+        calibration=_calibration(part.calibration, part.name, files, hashing) if part.calibration else None,
         targets=part.targets,
         evaluate=_evaluate(part.evaluate, hashing) if part.evaluate else None,
         quantizations=part.quantization.names,
@@ -144,10 +151,15 @@ def _training(part: TrainingPart, hashing: _Hashing) -> TrainingSpec:
     )
 
 
-def _calibration(part: CalibrationPart, hashing: _Hashing) -> CalibrationSpec:
+def _calibration(part: CalibrationPart, name: str, files: tuple[FileRef, ...], hashing: _Hashing) -> CalibrationSpec:
+    table = scales.read(part.scales) if part.scales else None
+    if table:
+        table.require_model(model_sha256(files), name)
+    # Beside a table, samples serve bias correction alone, which needs few.
+    found = spread(part.samples, CORRECTION_SAMPLES) if table else part.samples
     return CalibrationSpec(
-        data=hashing.data(part.samples, "calibration.json"),
-        calibrator=part.calibrator,
+        data=hashing.data(found, "calibration.json") if found else None,
+        calibrator=table.header.calibrator if table else part.calibrator,
         percentile=part.percentile,
         shards=part.shards,
         bias_correction=part.bias_correction,
@@ -156,6 +168,7 @@ def _calibration(part: CalibrationPart, hashing: _Hashing) -> CalibrationSpec:
         mixed=part.mixed,
         reuse=part.reuse,
         extremes_only=part.extremes_only,
+        scales=hashing.made(table.to_json(), "scales.json") if table else None,
     )
 
 

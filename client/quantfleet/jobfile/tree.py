@@ -17,8 +17,10 @@ _TAG = "tag:yaml.org,2002:"
 _NAMES = {"map": "a mapping", "seq": "a list", "null": "nothing"}
 
 
-def parse(text: str, source: str) -> "Value":
+def parse(text: str, source: str, path: str = "") -> "Value":
     """The root value of a YAML document. `source` is what errors call it, empty where no user wrote it.
+
+    `path` is what its keys are below in errors, where the document is no job.
 
     Raises QuantfleetError(JOB_INVALID).
     """
@@ -39,7 +41,7 @@ def parse(text: str, source: str) -> "Value":
         raise QuantfleetError(ErrorCode.JOB_INVALID, what, "write a job as the guide shows") from error
     if root is None:
         raise QuantfleetError(ErrorCode.JOB_INVALID, f"{source}:1:1: the file is empty", "describe a job in it")
-    return Value(root, source, "")
+    return Value(root, source, path)
 
 
 class Value:

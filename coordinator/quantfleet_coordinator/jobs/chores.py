@@ -133,7 +133,7 @@ class Chores:
         put: Callable[[bytes], str],
     ) -> Result:
         if task.kind is TaskKind.REPORT:
-            report = write_report(entry, devices).to_json()
+            report = write_report(entry, devices, self._read).to_json()
             return ReportResult(FileRef("report.json", put(report), len(report)))
         calibrating = Calibrating(entry, entry.model_of(task), self._read, put)
         match task.kind:

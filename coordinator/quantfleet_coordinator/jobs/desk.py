@@ -9,12 +9,13 @@ from quantfleet_coordinator.jobs.entry import JobEntry, digest_of
 from quantfleet_coordinator.jobs.ledger import Ledger
 from quantfleet_coordinator.store.base import Store
 from quantfleet_coordinator.store.records import AttemptRecord, EventRecord, JobRecord
+from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import ENDED, Cancelled, JobState, Retried, Started, Task, TaskState
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.placement import reason, why_not
 from quantfleet_domain.jobs.plan import with_shards
-from quantfleet_domain.jobs.spec import JobSpec
+from quantfleet_domain.jobs.spec import JobSpec, model_sha256
 from quantfleet_domain.jobs.validation import is_readable, validate
 from quantfleet_protos.v1 import control_pb2, job_pb2
 from quantfleet_wire.codec import encode
@@ -38,7 +39,8 @@ class Desk:
         """Accept a job; the same request gives the same job again.
 
         Raises USAGE without a request id, REQUEST_REUSED for another job under a known request, JOB_INVALID,
-        POOL_NOT_FOUND, ARTIFACT_NOT_FOUND for what was not uploaded, and TARGET_UNSERVABLE where that is asked for.
+        POOL_NOT_FOUND, ARTIFACT_NOT_FOUND for what was not uploaded, SCALES_INVALID for a table of another model, and
+        TARGET_UNSERVABLE where that is asked for.
         """
         if not request_id or not is_readable(request_id):
             raise QuantfleetError(ErrorCode.USAGE, "the request has no proper id", "choose a random one for each job")
@@ -122,6 +124,9 @@ class Desk:
                         )
                     self._require({sample.digest for sample in manifest.samples}, f"manifest {data.manifest.name}")
                     manifests[data.manifest.digest] = manifest
+            if model.calibration and model.calibration.scales:
+                table = ScaleTable.from_json(self._read(model.calibration.scales.digest))
+                table.require_model(model_sha256(model.files), model.name)
         return manifests
 
     def _require(self, digests: frozenset[str] | set[str], where: str) -> None:

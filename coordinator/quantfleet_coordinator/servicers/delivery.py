@@ -5,23 +5,21 @@ from dataclasses import replace
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.jobs.assignment import corrections_of, scales_of
 from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import BenchmarkResult, MergeResult, QuantizeResult, TrainResult
+from quantfleet_domain.jobs.work import BenchmarkResult, QuantizeResult, TrainResult
 
 
 def delivered_files(entry: JobEntry) -> list[FileRef]:
     """MODEL/scales.json, MODEL/corrections.json, MODEL/samples-….json, MODEL/RUNTIME-FORM/… and MODEL/METHOD/… with the
     model's own configuration, and of a training its last checkpoint, MODEL/METHOD/checkpoint."""
     found: list[FileRef] = []
+    for spec in entry.spec.models:
+        if f"{spec.name}/merge" in entry.results or (spec.calibration and spec.calibration.scales):
+            for ref in (scales_of(spec, entry.results), corrections_of(spec.name, entry.results)):
+                found += [replace(ref, name=f"{spec.name}/{ref.name}")] if ref else []
     for name, result in entry.results.items():
         detail = entry.plan.details[name]
         model = detail.model
-        if isinstance(result, MergeResult):
-            scales = scales_of(model, entry.results)
-            found.append(replace(scales, name=f"{model}/{scales.name}"))
-            corrections = corrections_of(model, entry.results)
-            if corrections:
-                found.append(replace(corrections, name=f"{model}/{corrections.name}"))
-        elif isinstance(result, QuantizeResult):
+        if isinstance(result, QuantizeResult):
             for form in result.forms:
                 folder = f"{model}/{result.runtime}-{form.form}"
                 found += [replace(ref, name=f"{folder}/{ref.name}") for ref in form.files]

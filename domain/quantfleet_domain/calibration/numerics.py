@@ -7,7 +7,7 @@ from quantfleet_domain.calibration.graph import NumericsClass
 
 
 def read_numerics(node: Node) -> NumericsClass:
-    """The numerics class of its JSON object. Raises MalformedError."""
+    """The numerics class of its JSON object; a number that is not known is 0. Raises MalformedError."""
     found = node.members(field.name for field in fields(NumericsClass))
     return NumericsClass(
         engine=found["engine"].text(),
@@ -16,7 +16,7 @@ def read_numerics(node: Node) -> NumericsClass:
         model=found["model"].text(),
         recipe=found["recipe"].text(),
         preprocessing=found["preprocessing"].text(),
-        statistic_version=found["statistic_version"].integer(1),
-        threads=found["threads"].integer(1),
-        batch=found["batch"].integer(1),
+        statistic_version=found["statistic_version"].integer(0),
+        threads=found["threads"].integer(0),
+        batch=found["batch"].integer(0),
     )

@@ -46,7 +46,8 @@ class ActivationRow:
     """The clip range [lo, hi] of one activation, float32 values, by its reference and its native name.
 
     `native_name` is None for a tensor that the submitted model lacks; `tied_to` names the activation whose range this
-    one shares, else None; `samples` counts the samples that had elements in this tensor (0: none, range [0, 0]).
+    one shares, else None; `samples` counts the samples that had elements in this tensor (0: none, range [0, 0]; or not
+    known, where the row was imported).
     """
 
     tensor: str
@@ -117,11 +118,7 @@ class ScaleTable:
             lo, hi = clip_range(statistic.minimum, statistic.maximum, choice.threshold)
             native = graph.native_names.get(name)
             activations.append(ActivationRow(name, native, choice.calibrator, lo, hi, None, statistic.samples.size))
-        weights = tuple(
-            WeightRow(weight.name, graph.native_weights.get(weight.name), weight.axis, weight.absmax)
-            for weight in graph.weights
-        )
-        return ScaleTable(header, _tied(activations, graph.ties), weights)
+        return ScaleTable(header, tied(activations, graph.ties), weight_rows(graph))
 
     def to_json(self) -> bytes:
         """Canonical JSON, schema quantfleet/scales/v1: the same table gives the same bytes on every machine."""
@@ -143,6 +140,15 @@ class ScaleTable:
         """The hexadecimal SHA-256 of the canonical JSON."""
         return sha256(self._canonical).hexdigest()
 
+    def require_model(self, digest: str, name: str) -> None:
+        """Raise QuantfleetError(SCALES_INVALID) where it is not the table of the model with this SHA-256, `name`."""
+        if self.header.model != digest:
+            raise QuantfleetError(
+                ErrorCode.SCALES_INVALID,
+                f"the scale table is of a model with SHA-256 {self.header.model}, and that of {name} is {digest}",
+                "calibrate this model itself, or import its scales again",
+            )
+
     @staticmethod
     def from_json(data: bytes) -> "ScaleTable":
         """The table of its JSON, in any key order and spacing. Raises QuantfleetError(SCALES_INVALID): where, what."""
@@ -154,7 +160,16 @@ class ScaleTable:
             ) from error
 
 
-def _tied(rows: Iterable[ActivationRow], ties: Iterable[tuple[str, ...]]) -> tuple[ActivationRow, ...]:
+def weight_rows(graph: CalibrationGraph) -> tuple[WeightRow, ...]:
+    """The rows of a graph's weights, in its order."""
+    return tuple(
+        WeightRow(weight.name, graph.native_weights.get(weight.name), weight.axis, weight.absmax)
+        for weight in graph.weights
+    )
+
+
+def tied(rows: Iterable[ActivationRow], ties: Iterable[tuple[str, ...]]) -> tuple[ActivationRow, ...]:
+    """The rows in their order, where all of a group have the narrowest range that covers those of the group."""
     own = {row.tensor: row for row in rows}
     tied = dict(own)
     for group in ties:

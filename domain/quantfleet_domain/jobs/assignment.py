@@ -106,7 +106,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 model=model.name,
                 reference=reference,
                 graph=graph,
-                scales=scales_of(model.name, results),
+                scales=scales_of(model, results),
                 corrections=corrections_of(model.name, results) if detail.stage else None,
                 runtimes=corrected_runtimes(model),
                 stage=detail.stage,
@@ -125,7 +125,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 format=model.format,
                 files=model.files,
                 reference=_reference(model.name, results)[0],
-                scales=scales_of(model.name, results) if static else None,
+                scales=scales_of(model, results) if static else None,
                 preprocess=model.preprocess,
                 corrections=corrections_of(model.name, results) if static else None,
             )
@@ -175,6 +175,9 @@ def data_of(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Sli
         case TaskKind.SCORE:
             merged = _merged(model.name, results)
             manifest, samples = merged.held_back, merged.held_back_samples
+        case TaskKind.CORRECT if model.calibration and model.calibration.scales:
+            assert model.calibration.data is not None
+            manifest, samples = model.calibration.data.manifest, model.calibration.data.samples
         case TaskKind.CORRECT:
             merged = _merged(model.name, results)
             manifest, samples = merged.excerpt, merged.excerpt_samples
@@ -205,10 +208,12 @@ def numerics_of(model: ModelSpec, results: Mapping[str, Result]) -> NumericsClas
     return numerics
 
 
-def scales_of(model: str, results: Mapping[str, Result]) -> FileRef:
-    """The model's scale table: the chosen one where several were candidates."""
-    chosen = results.get(f"{model}/choose")
-    return chosen.scales if isinstance(chosen, ChooseResult) else _merged(model, results).scales
+def scales_of(model: ModelSpec, results: Mapping[str, Result]) -> FileRef:
+    """The model's scale table: that which the job brings, or the chosen one where several were candidates."""
+    if model.calibration and model.calibration.scales:
+        return model.calibration.scales
+    chosen = results.get(f"{model.name}/choose")
+    return chosen.scales if isinstance(chosen, ChooseResult) else _merged(model.name, results).scales
 
 
 def corrections_of(model: str, results: Mapping[str, Result]) -> FileRef | None:
@@ -228,7 +233,7 @@ SAMPLES_FOR_LATENCY = 16
 
 
 def _any_samples(model: ModelSpec) -> Slice | None:
-    source = (model.evaluate and model.evaluate.data) or (model.calibration and model.calibration.data)
+    source = next(reversed(model.data_sets()), None)
     return Slice(source.manifest, 0, min(SAMPLES_FOR_LATENCY, source.samples)) if source else None
 
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from quantfleet_domain.calibration.calibrators import AUTO
 from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import Task, TaskKind
-from quantfleet_domain.jobs.spec import TRAINED, JobSpec, ModelSpec
+from quantfleet_domain.jobs.spec import TRAINED, CalibrationSpec, DataSet, JobSpec, ModelSpec
 from quantfleet_domain.jobs.variants import VariantKey, asked_for, measurable, why_not
 
+T = TypeVar("T")
 SMALLEST_SHARD = 8
 """Samples below which another shard costs more (a process, a session) than it saves."""
 
@@ -57,7 +59,8 @@ class Plan:
 def with_shards(spec: JobSpec, slots: int) -> JobSpec:
     """Settle every `auto` (0) number of shards for a fleet with so many free slots; no result depends on the choice."""
 
-    def settle(shards: int, samples: int) -> int:
+    def settle(shards: int, data: DataSet | None) -> int:
+        samples = data.samples if data else 0
         wanted = shards or max(1, min(slots, samples // SMALLEST_SHARD))
         return min(wanted, samples)
 
@@ -65,9 +68,9 @@ def with_shards(spec: JobSpec, slots: int) -> JobSpec:
         replace(
             model,
             calibration=model.calibration
-            and replace(model.calibration, shards=settle(model.calibration.shards, model.calibration.data.samples)),
+            and replace(model.calibration, shards=settle(model.calibration.shards, model.calibration.data)),
             evaluate=model.evaluate
-            and replace(model.evaluate, shards=settle(model.evaluate.shards, model.evaluate.data.samples)),
+            and replace(model.evaluate, shards=settle(model.evaluate.shards, model.evaluate.data)),
         )
         for model in spec.models
     )
@@ -76,6 +79,12 @@ def with_shards(spec: JobSpec, slots: int) -> JobSpec:
 
 CORRECTION_SAMPLES = 128
 """On how many samples biases are corrected: means over channels settle with far fewer than ranges do."""
+
+
+def spread(samples: tuple[T, ...], most: int) -> tuple[T, ...]:
+    """At most so many of the samples, evenly spaced: a manifest is often sorted by class."""
+    count = min(most, len(samples))
+    return tuple(samples[i * len(samples) // count] for i in range(count))
 
 
 def shard_of(samples: int, shard: int, shards: int) -> tuple[int, int]:
@@ -149,6 +158,21 @@ class _Drawing:
         """The tasks up to the scale table and the corrections; returns what quantizing needs."""
         assert model.calibration is not None
         name, calibration = model.name, model.calibration
+        table = () if calibration.scales else (self._table(model, calibration, inspected),)
+        needs: tuple[str, ...] = (inspected, *table)
+        if corrected_runtimes(model):
+            # What is excluded is found at stage 0.
+            for stage in range(CHECKPOINTS + 1 if calibration.bias_correction else 1):
+                kind = Detail(TaskKind.CORRECT, name, stage=stage)
+                most = min(calibration.shards, CORRECTION_SAMPLES)
+                parts = self._shards(f"{name}/correct/{stage}", kind, most, needs[-1])
+                settled = Detail(TaskKind.SETTLE, name, stage=stage)
+                needs = (inspected, *table, self._add(f"{name}/settle/{stage}", settled, (*needs, *parts)))
+        return needs
+
+    def _table(self, model: ModelSpec, calibration: CalibrationSpec, inspected: str) -> str:
+        """The tasks that make the scale table; returns the last."""
+        name = model.name
         twin = next((m for m in self._spec.models if m is not model and _same_source(m, model)), None)
         # A model that is calibrated twice in a job, by two calibrators, is run once: the second waits for the first.
         first = f"{twin.name}/merge" if twin and f"{twin.name}/merge" in self._details else ""
@@ -158,22 +182,11 @@ class _Drawing:
         if calibration.calibrator == AUTO:
             scored = self._shards(f"{name}/score", Detail(TaskKind.SCORE, name), calibration.shards, table)
             table = self._add(f"{name}/choose", Detail(TaskKind.CHOOSE, name), (inspected, table, *scored))
-        needs: tuple[str, ...] = (inspected, table)
-        if corrected_runtimes(model):
-            # What is excluded is found at stage 0.
-            for stage in range(CHECKPOINTS + 1 if calibration.bias_correction else 1):
-                kind = Detail(TaskKind.CORRECT, name, stage=stage)
-                most = min(calibration.shards, CORRECTION_SAMPLES)
-                parts = self._shards(f"{name}/correct/{stage}", kind, most, needs[-1])
-                settled = Detail(TaskKind.SETTLE, name, stage=stage)
-                needs = (inspected, table, self._add(f"{name}/settle/{stage}", settled, (*needs, *parts)))
-        return needs
+        return table
 
     def _shards(self, prefix: str, detail: Detail, shards: int, needed: str) -> tuple[str, ...]:
-        return tuple(
-            self._add(f"{prefix}/{i}", replace(detail, shard=i, shards=shards), (f"{detail.model}/inspect", needed))
-            for i in range(shards)
-        )
+        needs = tuple(dict.fromkeys((f"{detail.model}/inspect", needed)))
+        return tuple(self._add(f"{prefix}/{i}", replace(detail, shard=i, shards=shards), needs) for i in range(shards))
 
     def _measurement(self, model: ModelSpec, base: Detail, made: Mapping[VariantKey, str]) -> None:
         """The measurement of these variants, each with the task that makes it (empty: none need be)."""
@@ -205,9 +218,11 @@ class _Drawing:
 
 
 def corrected_runtimes(model: ModelSpec) -> tuple[str, ...]:
-    """The runtimes whose INT8 forms get corrected biases, sorted; none where the job does not want it."""
-    if model.calibration is None or not (
-        model.calibration.bias_correction or model.calibration.exclude_below_db is not None
+    """The runtimes whose INT8 forms get corrected biases, sorted; none where the job wants it not or has no samples."""
+    if (
+        model.calibration is None
+        or model.calibration.data is None
+        or not (model.calibration.bias_correction or model.calibration.exclude_below_db is not None)
     ):
         return ()
     static = VariantKey("int8", "static")
@@ -216,7 +231,8 @@ def corrected_runtimes(model: ModelSpec) -> tuple[str, ...]:
 
 
 def _same_source(one: ModelSpec, other: ModelSpec) -> bool:
-    return (one.calibration is not None and other.calibration is not None and other.calibration.reuse) and (
+    made = [model.calibration for model in (one, other) if model.calibration and not model.calibration.scales]
+    return (len(made) == 2 and made[1].reuse) and (
         (one.format, one.files, one.input_shapes, one.preprocess)
         == (other.format, other.files, other.input_shapes, other.preprocess)
     )

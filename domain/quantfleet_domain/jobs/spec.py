@@ -51,13 +51,16 @@ class DataSet:
 class CalibrationSpec:
     """How the scale table is made. `shards` is 0 for as many as the fleet can use at once; no bit depends on it.
 
+    `scales` is a table that the job brings: then nothing is calibrated, `calibrator` is the one that the table names,
+    and `data`, where there is some, are the samples on which biases are corrected.
+
     `bias_correction` corrects biases, `ties` gives tensors one range that engines want in one, `exclude_below_db`
     leaves layers in float whose own signal-to-quantization-noise ratio is below it. `mixed` lets nodes of different
     instruction sets share the work, at the price of exactness. `reuse` takes over what earlier jobs counted.
     `extremes_only` keeps each sample's extremes and counts nothing else: for the calibrators of EXTREMES_CALIBRATORS.
     """
 
-    data: DataSet
+    data: DataSet | None
     calibrator: str
     percentile: float
     shards: int
@@ -67,6 +70,7 @@ class CalibrationSpec:
     mixed: bool = False
     reuse: bool = True
     extremes_only: bool = False
+    scales: FileRef | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,7 @@ class ModelSpec:
     def data_sets(self) -> tuple[DataSet, ...]:
         """Every set of samples that something is done with."""
         sections = (self.calibration, self.evaluate, *self.trainings)
-        return tuple(section.data for section in sections if section)
+        return tuple(section.data for section in sections if section and section.data)
 
 
 @dataclass(frozen=True)
@@ -201,4 +205,6 @@ class JobSpec:
                 found.update(ref.digest for ref in model.given.files)
             for training in model.trainings:
                 found.update(ref.digest for ref in (training.config, training.weights, training.resume) if ref)
+            if model.calibration and model.calibration.scales:
+                found.add(model.calibration.scales.digest)
         return frozenset(found)

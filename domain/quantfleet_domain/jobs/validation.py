@@ -49,8 +49,16 @@ def _validate_model(model: ModelSpec) -> None:
     for ref in (*model.files, *([model.preprocess] if model.preprocess else [])):
         _require(is_inside(ref.name), f"{where}: {ref.name!r} is no file below the model", "use a relative path")
     if model.calibration:
-        _known("calibrator", [model.calibration.calibrator], CALIBRATOR_NAMES)
-        _require(model.calibration.data.samples > 0, f"{where} has no calibration samples", "give it some")
+        data = model.calibration.data
+        if not model.calibration.scales:
+            _known("calibrator", [model.calibration.calibrator], CALIBRATOR_NAMES)
+            _require(data is not None, f"{where} has neither calibration samples nor scales", "give it some")
+        _require(not data or data.samples > 0, f"{where} has no calibration samples", "give it some")
+        _require(
+            data is not None or model.calibration.exclude_below_db is None,
+            f"{where}: what a layer loses is measured on samples, and it has none",
+            "give it some, or leave out exclude_below_db",
+        )
         _require(0 < model.calibration.percentile <= 100, f"{where}: percentile is not in (0, 100]", "give e.g. 99.99")
         _require(model.calibration.shards >= 0, f"{where}: shards is negative", "give a count, or auto")
         _require(

@@ -53,7 +53,7 @@ def why_not(model: ModelSpec, offer: EngineOffer, key: VariantKey) -> str:
         if _NATIVE_RUNTIMES[form] != offer.runtime:
             return f"{offer.name} does not read quantized {form} models"
     if key.quantization == "static" and not model.calibration:
-        return "the job brings no calibration data"
+        return "the job brings neither calibration data nor scales"
     return ""
 
 

@@ -66,8 +66,9 @@ class CalibrationSpec(_message.Message):
     MIXED_FIELD_NUMBER: _builtins.int
     REUSE_FIELD_NUMBER: _builtins.int
     EXTREMES_ONLY_FIELD_NUMBER: _builtins.int
+    SCALES_FIELD_NUMBER: _builtins.int
     calibrator: _builtins.str
-    """Calibrator: absmax, avg, percentile, entropy, mse or auto."""
+    """Calibrator: absmax, avg, percentile, entropy, mse or auto; with scales the one that their header names."""
     percentile: _builtins.float
     """Mass to cover, percent; used by the percentile calibrator."""
     shards: _builtins.int
@@ -86,7 +87,11 @@ class CalibrationSpec(_message.Message):
     """Whether only the extremes of each sample are kept; the calibrator is then absmax or avg."""
     @_builtins.property
     def data(self) -> Global___DataSet:
-        """The calibration samples."""
+        """The calibration samples; with scales those for bias correction, and then there may be none."""
+
+    @_builtins.property
+    def scales(self) -> _base_pb2.FileRef:
+        """A scale table that the job brings; absent: it is made of the samples."""
 
     def __init__(
         self,
@@ -101,10 +106,11 @@ class CalibrationSpec(_message.Message):
         mixed: _builtins.bool = ...,
         reuse: _builtins.bool = ...,
         extremes_only: _builtins.bool = ...,
+        scales: _base_pb2.FileRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db", "data", b"data", "exclude_below_db", b"exclude_below_db"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db", "data", b"data", "exclude_below_db", b"exclude_below_db", "scales", b"scales"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db", "bias_correction", b"bias_correction", "calibrator", b"calibrator", "data", b"data", "exclude_below_db", b"exclude_below_db", "extremes_only", b"extremes_only", "mixed", b"mixed", "percentile", b"percentile", "reuse", b"reuse", "shards", b"shards", "ties", b"ties"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db", "bias_correction", b"bias_correction", "calibrator", b"calibrator", "data", b"data", "exclude_below_db", b"exclude_below_db", "extremes_only", b"extremes_only", "mixed", b"mixed", "percentile", b"percentile", "reuse", b"reuse", "scales", b"scales", "shards", b"shards", "ties", b"ties"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exclude_below_db: _TypeAlias = _typing.Literal["exclude_below_db"]  # noqa: Y015
     _WhichOneofArgType__exclude_below_db: _TypeAlias = _typing.Literal["_exclude_below_db", b"_exclude_below_db"]  # noqa: Y015

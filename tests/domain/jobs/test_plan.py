@@ -165,7 +165,7 @@ def test_int8_without_calibration_data_is_no_failure_and_nothing_is_run_for_it()
     target = replace(TARGET, engines=("onnxruntime-cpu",), precisions=("int8",))
     plan = make_plan(job_spec(model_spec(calibration=None, evaluate=None, targets=(target,))))
     assert [task.id for task in plan.tasks] == ["net/inspect", "report"]
-    assert [cell.reason for cell in plan.not_offered] == ["the job brings no calibration data"]
+    assert [cell.reason for cell in plan.not_offered] == ["the job brings neither calibration data nor scales"]
 
 
 def test_engines_of_one_runtime_share_a_quantized_model() -> None:

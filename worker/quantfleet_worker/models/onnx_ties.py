@@ -28,7 +28,7 @@ PASSING = (
     "AveragePool", "Flatten", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",
 )  # fmt: skip
-"""Operators whose outputs are values of their first input, or means of such; see `_passes` for two exceptions."""
+"""Operators whose outputs are values of their first input, or means of such; see `passes` for two exceptions."""
 
 
 def ties(graph: GraphProto, activations: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -54,14 +54,19 @@ def ties(graph: GraphProto, activations: tuple[str, ...]) -> tuple[tuple[str, ..
 def _joined(node: NodeProto, observed: frozenset[str], constants: Mapping[str, TensorProto]) -> Iterable[str]:
     if node.op_type == "Concat" and node.output[0] in observed:
         return (*node.input, *node.output)
-    if node.op_type in PASSING and _passes(node, constants):
+    if passes(node, constants):
         # The second output of a MaxPool holds indices; all of a Split's hold values.
         return (node.input[0], *(node.output if node.op_type == "Split" else node.output[:1]))
     return ()
 
 
-def _passes(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """A cubic Resize overshoots its input, and a Pad may bring a value of its own; zero is in every range."""
+def passes(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
+    """Whether a node's outputs stay within the range of its first input, 0 included.
+
+    A cubic Resize overshoots its input, and a Pad may bring a value of its own; zero is in every range.
+    """
+    if node.op_type not in PASSING:
+        return False
     if node.op_type == "Pad" and len(node.input) > 2 and node.input[2]:
         value = constants.get(node.input[2])
         return value is not None and not numpy_helper.to_array(value).any()

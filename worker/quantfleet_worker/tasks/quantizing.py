@@ -4,7 +4,7 @@ from pathlib import Path
 
 from quantfleet_domain.calibration.correction import Corrections
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_domain.jobs.spec import FileRef
+from quantfleet_domain.jobs.spec import FileRef, model_sha256
 from quantfleet_domain.jobs.work import ModelForm, QuantizeResult, QuantizeWork
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
@@ -15,6 +15,7 @@ from quantfleet_worker.tasks.workspace import Workspace
 def quantize(work: QuantizeWork, workspace: Workspace, here: Surroundings, report: Report) -> QuantizeResult:  # noqa: ARG001 - one signature for all tasks
     """Raises SCALES_INVALID, MODEL_UNREADABLE, MODEL_UNSUPPORTED."""
     table = ScaleTable.from_json(workspace.read(work.scales))
+    table.require_model(model_sha256(work.files), work.model)
     corrections = Corrections.from_json(workspace.read(work.corrections)) if work.corrections else None
     if work.runtime == "paddle":
         return _paddle(work, table, corrections, workspace, report)
