@@ -1,4 +1,4 @@
-"""What each engine offers at all: the models it reads, its precisions and quantizations. Not what a given device has."""
+"""What each engine offers at all: models, precisions and quantizations. Not what a given device has."""
 
 from dataclasses import dataclass
 

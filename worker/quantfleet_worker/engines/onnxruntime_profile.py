@@ -64,7 +64,9 @@ class Profile:
 
 def _kernel(event: dict[str, Any]) -> _Kernel:
     arguments = event["args"]
-    given, made = ({kind for item in arguments.get(f"{end}_type_shape", ()) for kind in item} for end in ("input", "output"))
+    given, made = (
+        {kind for item in arguments.get(f"{end}_type_shape", ()) for kind in item} for end in ("input", "output")
+    )
     return _Kernel(
         node=event["name"].removesuffix(_SUFFIX),
         operator=arguments["op_name"],

@@ -256,7 +256,9 @@ def _said(error: RuntimeError) -> str:
 
 
 def _missing() -> QuantfleetError:
-    return QuantfleetError(ErrorCode.ENGINE_MISSING, "openvino is not installed here", "pip install quantfleet[openvino]")
+    return QuantfleetError(
+        ErrorCode.ENGINE_MISSING, "openvino is not installed here", "pip install quantfleet[openvino]"
+    )
 
 
 def _without_bf16(found: str) -> QuantfleetError:

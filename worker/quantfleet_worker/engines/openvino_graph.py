@@ -82,9 +82,7 @@ def products_in(precision: str, compiled: Any) -> frozenset[str]:
     return frozenset().union(*covered)
 
 
-def conversions(
-    compiled: Any, infer: Callable[[], object], operators: Mapping[str, str]
-) -> tuple[Conversion, ...]:
+def conversions(compiled: Any, infer: Callable[[], object], operators: Mapping[str, str]) -> tuple[Conversion, ...]:
     """Changes of layout and conversions between integers and floats, with their share of all kernels' time.
 
     `compiled` has PERF_COUNT on and has inferred once, by `infer`; that first time also prepares weights, and is not

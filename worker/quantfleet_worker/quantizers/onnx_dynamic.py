@@ -1,8 +1,8 @@
 """Writes a dynamically quantized ONNX model from the reference graph. Not for static INT8: see `onnx_qdq`.
 
-Weights are integers in the file; the scale of an activation is found at every run, so no calibration is needed. What
-each operator gets is what ONNX Runtime computes best: matrix products s8 weights per channel, convolutions u8 ones with
-zero point 128 (its ConvInteger is four to five times slower with s8), per channel too, which onnxruntime's own quantizer
+Weights are integers in the file; the scale of an activation is found at every run, so no calibration is needed. Each
+operator gets what ONNX Runtime computes best: matrix products s8 weights per channel, convolutions u8 ones with zero
+point 128 (its ConvInteger is four to five times slower with s8), per channel too, which onnxruntime's own quantizer
 does not do. Grouped convolutions stay in float: ConvInteger takes a multiple of their time in float.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
