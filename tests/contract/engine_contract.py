@@ -30,11 +30,14 @@ class EngineContract:
         assert engine.kind in ("cpu", "cuda", "arm")
         assert {"fp32", "int8"} <= set(engine.precisions)
 
+    def test_what_a_cpu_has_is_some_of_what_the_engine_offers(self, engine: Engine) -> None:
+        assert {"fp32", "int8"} <= set(engine.precisions_on(())) <= set(engine.precisions)
+
     def test_listing_engines_imports_no_runtime(self, engine: Engine) -> None:
         code = (
             "import sys; from quantfleet_worker.engines.registry import engines, engine_named\n"
-            f"assert '{engine.name}' in [item.name for item in engines()]; engine_named('{engine.name}')\n"
-            "assert not {'onnxruntime', 'paddle', 'onnx', 'tensorrt'} & sys.modules.keys()\n"
+            f"assert '{engine.name}' in [item.name for item in engines(())]; engine_named('{engine.name}')\n"
+            "assert not {'onnxruntime', 'openvino', 'paddle', 'onnx', 'tensorrt'} & sys.modules.keys()\n"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
 

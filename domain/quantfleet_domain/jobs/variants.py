@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from quantfleet_domain.hardware import offers
 from quantfleet_domain.hardware.offers import EngineOffer
-from quantfleet_domain.jobs.spec import TRAINED, ModelSpec
+from quantfleet_domain.jobs.spec import ModelSpec
 
 FLOAT = "none"
 """The quantization of what is not quantized."""
@@ -46,8 +47,8 @@ def why_not(model: ModelSpec, offer: EngineOffer, key: VariantKey) -> str:
         return f"{offer.name} has no {key.precision}"
     if key.precision != "int8":
         return "the model is quantized already" if model.quantized else ""
-    if key.quantization not in offer.quantizations:
-        return _not_executed(offer, key.quantization)
+    if reason := offers.why_not(offer.name, key.quantization):
+        return reason
     if key.quantization == "given":
         form = model.format if model.quantized or model.given is None else model.given.format
         if _NATIVE_RUNTIMES[form] != offer.runtime:
@@ -55,11 +56,3 @@ def why_not(model: ModelSpec, offer: EngineOffer, key: VariantKey) -> str:
     if key.quantization == "static" and not model.calibration:
         return "the job brings neither calibration data nor scales"
     return ""
-
-
-def _not_executed(offer: EngineOffer, quantization: str) -> str:
-    if quantization == "dynamic" and offer.runtime == "paddle":
-        return f"{offer.name} cannot run a dynamically quantized model: of Paddle's runtimes only Paddle Lite can"
-    if quantization in TRAINED:
-        return f"{offer.name} does not read quantized Paddle programs, which training makes"
-    return f"{offer.name} does not run models of quantization {quantization}"

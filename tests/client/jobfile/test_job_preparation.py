@@ -81,7 +81,7 @@ def test_a_full_job_file_becomes_the_job_that_it_says(folder: Path) -> None:
                 calibration=CalibrationSpec(DataSet(first.calibration.data.manifest, 2), "percentile", 99.9, 4),
                 targets=(
                     TargetSpec("xeon-vnni", ("onnxruntime-cpu",), ("fp32",), (1, 2), (1, 8)),
-                    TargetSpec("", ("onnxruntime-cpu",), ("fp32", "int8"), (1,), (1,)),
+                    TargetSpec("", ("onnxruntime-cpu", "openvino-cpu"), ("fp32", "int8"), (1,), (1,)),
                 ),
                 evaluate=EvaluateSpec(DataSet(first.evaluate.data.manifest, 3), ("top5",), 0),
             ),
@@ -139,7 +139,8 @@ def test_a_short_job_gets_the_defaults(folder: Path) -> None:
         0,
     )
     assert model.calibration.data.samples == 4
-    assert model.targets == (TargetSpec("", ("onnxruntime-cpu", "paddle-cpu"), ("fp32", "int8"), (1,), (1,)),)
+    engines = ("onnxruntime-cpu", "openvino-cpu", "paddle-cpu")
+    assert model.targets == (TargetSpec("", engines, ("fp32", "int8"), (1,), (1,)),)
     assert job.spec.benchmark == BenchmarkSpec(("runtime", "end2end"), 200, 1000, False)
     assert job.spec.patience_s == 600.0
 

@@ -110,8 +110,8 @@ def test_a_quantized_model_is_measured_as_it_is_and_has_no_fp32() -> None:
 @pytest.mark.parametrize(
     ("engine", "key", "reason"),
     [
-        ("paddle-cpu", VariantKey("int8", "dynamic"), "only Paddle Lite can"),
-        ("onnxruntime-cpu", VariantKey("int8", "qat"), "does not read quantized Paddle programs"),
+        ("paddle-cpu", VariantKey("int8", "dynamic"), "only Paddle Lite runs"),
+        ("onnxruntime-cpu", VariantKey("int8", "qat"), "a Paddle program, which paddle-cpu executes"),
         ("onnxruntime-cpu", VariantKey("int8", "given"), "does not read quantized paddle models"),
     ],
 )

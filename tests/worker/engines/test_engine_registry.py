@@ -24,14 +24,19 @@ def strange_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_this_installations_engines_are_listed_with_their_versions() -> None:
-    listed = {item.name: item for item in engines()}
+    listed = {item.name: item for item in engines(())}
     assert listed["onnxruntime-cpu"].version == metadata.version("onnxruntime")
     assert listed["onnxruntime-cpu"].missing is None
     assert engine_named("onnxruntime-cpu").name == "onnxruntime-cpu"
 
 
+def test_an_engine_is_listed_with_the_precisions_that_the_processor_has() -> None:
+    for isa, precisions in ((("avx2",), ("fp32", "int8")), (("amx_bf16", "avx2"), ("fp32", "bf16", "int8"))):
+        assert {item.name: item.precisions for item in engines(isa)}["openvino-cpu"] == precisions
+
+
 def test_broken_plugins_are_listed_with_the_reason(strange_plugins: None) -> None:
-    listed = {item.name: item for item in engines()}
+    listed = {item.name: item for item in engines(())}
     assert all(item.version is None for item in listed.values())
     assert listed["onnxruntime-cpu"].missing == "a-runtime-that-nobody-has is not installed"
     assert "broken" in (listed["no-engine"].missing or "")

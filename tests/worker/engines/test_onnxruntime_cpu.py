@@ -1,16 +1,17 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
 from tests.contract.engine_contract import FP32, INT8, EngineContract
 from tests.worker.onnx_networks import NetworkBuilder, calibrated, classifier, pictures, saved
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker import onnxruntime_library
 from quantfleet_worker.engines.base import Engine, LoadOptions
-from quantfleet_worker.engines.onnxruntime_cpu import ENGINE
+from quantfleet_worker.engines.onnxruntime_cpu import ENGINE, OnnxRuntimeSession
 from quantfleet_worker.models.onnx_model import inspect
+from quantfleet_worker.probes.cpu import cpu_facts
 from quantfleet_worker.quantizers.onnx_qdq import quantize
 
 
@@ -50,26 +51,17 @@ class TestOnnxRuntimeCpu(EngineContract):
         return pictures(1, seed=9)[0]
 
 
-def test_every_weighted_node_runs_in_int8(models: Path) -> None:
-    counts = ENGINE.load(models / "u8s8.onnx", INT8).node_counts()
-    assert (counts.int8, counts.quantizable, counts.fallbacks) == (5, 5, ())
+def test_int8_is_run_precisely_only_where_it_would_saturate(models: Path) -> None:
+    saturating = ENGINE.preferred_form(cpu_facts(None, "").isa) == "u8s8-paired"
+    settings = ENGINE.load(models / "u8s8.onnx", INT8).settings_in_effect()
+    assert settings["x64quantprecision"] == ("1" if saturating else "0")
 
 
-def test_nodes_around_a_tensor_left_in_float_are_named_with_the_reason(models: Path, tmp_path: Path) -> None:
-    model = onnx.load(models / "u8s8.onnx")
-    node = next(item for item in model.graph.node if item.name == "wide_node")
-    node.input[0] = "deep.relu6"
-    counts = ENGINE.load(saved(model, tmp_path), INT8).node_counts()
-    assert (counts.int8, counts.quantizable) == (3, 5)
-    assert counts.fallbacks == (
-        "deep_node (Conv): its output is used unquantized",
-        "wide_node (Conv): the model gives it no quantized inputs",
-    )
-
-
-def test_a_form_that_could_saturate_is_run_precisely_and_a_paired_one_needs_no_help(models: Path) -> None:
-    assert ENGINE.load(models / "u8s8.onnx", INT8).settings_in_effect()["x64quantprecision"] == "1"
-    assert ENGINE.load(models / "u8s8-paired.onnx", INT8).settings_in_effect()["x64quantprecision"] == "0"
+def test_of_forms_that_could_saturate_the_paired_one_needs_no_help(models: Path) -> None:
+    for form, precise in (("u8s8", "1"), ("u8s8-paired", "0")):
+        session = OnnxRuntimeSession(onnxruntime_library.load(), models / f"{form}.onnx", INT8, saturating=True)
+        assert session.settings_in_effect()["x64quantprecision"] == precise
+        assert session.node_counts().int8 == 5
 
 
 def test_the_form_follows_the_dot_product_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from tests.worker.onnx_networks import NetworkBuilder, calibrated, classifier, p
 from quantfleet_domain.calibration.correction import FormCorrections, LayerCorrection
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_worker.engines.onnx_nodes import count_nodes
+from quantfleet_worker.engines.base import LoadOptions
+from quantfleet_worker.engines.onnxruntime_cpu import ENGINE
 from quantfleet_worker.models.onnx_model import inspect
 from quantfleet_worker.quantizers.onnx_biases import corrected
 from quantfleet_worker.quantizers.onnx_qdq import quantize
@@ -106,8 +107,7 @@ def test_an_excluded_layer_runs_in_float_and_says_why(tmp_path: Path) -> None:
     reference, _, table = ready(classifier(), tmp_path)
     corrections = FormCorrections("u8s8", (), (correction("wide", "wide.w"),))
     info = quantize(reference, table, "u8s8", tmp_path / "int8.onnx", corrections)
-    run(tmp_path / "int8.onnx", ["probabilities"], pictures(1)[0], tmp_path / "optimized.onnx")
-    counts = count_nodes(tmp_path / "int8.onnx", tmp_path / "optimized.onnx")
+    counts = ENGINE.load(tmp_path / "int8.onnx", LoadOptions("int8", threads=1)).node_counts()
     assert info.float_nodes == ("wide_node: excluded: its own SQNR of 7.5 dB is below the limit",)
     assert "wide_node" not in info.int8_nodes
     assert (counts.int8, counts.quantizable) == (4, 5)

@@ -86,7 +86,7 @@ class Engine(ABC):
     kind: str
     """The kind of device it runs on: `cpu`, `cuda` or `arm`."""
     precisions: tuple[str, ...]
-    """What it offers on some device; a particular device may lack one."""
+    """What it offers on some device; a particular device may lack one: see `precisions_on`."""
     distribution: str
     """The distribution that brings it, as `pip install` names it."""
 
@@ -94,16 +94,16 @@ class Engine(ABC):
     def version(self) -> str:
         """The version of the installed runtime. Raises QuantfleetError(ENGINE_MISSING) where it is not installed."""
 
+    def precisions_on(self, isa: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - most engines have all everywhere
+        """Of `precisions`, what a CPU with these flags (as in /proc/cpuinfo) really has. Imports no runtime."""
+        return self.precisions
+
     @abstractmethod
     def load(self, model: Path, options: LoadOptions) -> Session:
         """Load an `.onnx` file, or a directory with a Paddle inference model.
 
         Raises QuantfleetError(MODEL_UNREADABLE) or QuantfleetError(ENGINE_FAILED).
         """
-
-    def precisions_on(self, isa: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - an engine may look at it
-        """What it offers on a CPU with these flags (as in /proc/cpuinfo)."""
-        return self.precisions
 
     @abstractmethod
     def preferred_form(self, isa: tuple[str, ...]) -> str:

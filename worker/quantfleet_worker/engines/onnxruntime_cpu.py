@@ -1,7 +1,6 @@
 """The engine `onnxruntime-cpu`. Not for quantizing; importing this module imports no onnxruntime."""
 
 import os
-import platform
 import tempfile
 from collections.abc import Mapping
 from importlib import metadata
@@ -13,14 +12,17 @@ import numpy as np
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker import onnxruntime_library
+from quantfleet_worker.probes.cpu import cpu_facts
 
+from . import feeds as session_feeds
 from .base import Array, Engine, LoadOptions, NodeCounts, Session
+from .saturation import pairs_saturate
 
 _PROVIDER = "CPUExecutionProvider"
-_NO_SATURATION_FLAGS = {"avx512_vnni", "avx_vnni"}
 _PRECISE = "session.x64quantprecision"
 _SPINNING = "session.intra_op.allow_spinning"
 _PAIRED = "u8s8-paired"
+_PROFILED_RUNS = 5
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -35,7 +37,7 @@ _DTYPES = {
 
 
 class OnnxRuntimeCpu(Engine):
-    """ONNX Runtime's CPU provider: `.onnx` files, in FP32 or quantized as QDQ."""
+    """ONNX Runtime's CPU provider: `.onnx` files, in FP32 or quantized as QDQ, QOperator or dynamically."""
 
     name = "onnxruntime-cpu"
     runtime = "onnx"
@@ -52,27 +54,30 @@ class OnnxRuntimeCpu(Engine):
 
     def load(self, model: Path, options: LoadOptions) -> Session:
         """A session of `options.threads` intra-op threads, at full graph optimisation."""
-        return OnnxRuntimeSession(_onnxruntime(), model, options)
+        saturating = options.precision == "int8" and pairs_saturate(cpu_facts(None, "").isa)
+        return OnnxRuntimeSession(_onnxruntime(), model, options, saturating)
 
     def preferred_form(self, isa: tuple[str, ...]) -> str:
         """`u8s8` where dot products of bytes do not saturate (VNNI, ARM), else `u8s8-paired`."""
-        x86 = platform.machine().lower() in ("x86_64", "amd64")
-        return _PAIRED if x86 and not _NO_SATURATION_FLAGS & set(isa) else "u8s8"
+        return _PAIRED if pairs_saturate(isa) else "u8s8"
 
 
 class OnnxRuntimeSession(Session):
-    """One model in an InferenceSession. Inputs are copied into buffers of its own, outputs land in such buffers."""
+    """One model in an InferenceSession. Inputs are copied into buffers of its own, outputs land in such buffers.
 
-    def __init__(self, ort: ModuleType, model: Path, options: LoadOptions) -> None:
+    `saturating` is whether INT8 products would saturate here and the session has to avoid it.
+    """
+
+    def __init__(self, ort: ModuleType, model: Path, options: LoadOptions, saturating: bool) -> None:
         if not model.is_file():
             raise QuantfleetError(
                 ErrorCode.MODEL_NOT_FOUND, f"there is no model file {model}", "check the model's path"
             )
         self._ort = ort
         self._model = model
-        self._precise = options.precision == "int8" and _form(model) != _PAIRED
+        self._precise = saturating and _form(model) != _PAIRED
         self._options = options
-        self._session = self._open(None)
+        self._session = self._open(model)
         self._binding = self._session.io_binding()
         self._feeds: dict[str, Array] = {}
         self._staged: dict[str, Array] = {}
@@ -92,7 +97,7 @@ class OnnxRuntimeSession(Session):
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Keep `feeds` for `run_bound`; buffers are made anew only where a shape changes."""
-        self._check(feeds)
+        session_feeds.check(self.inputs, feeds)
         self._feeds = dict(feeds)
         shapes = {name: array.shape for name, array in feeds.items()}
         if shapes == {name: array.shape for name, array in self._staged.items()}:
@@ -136,15 +141,29 @@ class OnnxRuntimeSession(Session):
         }
 
     def node_counts(self) -> NodeCounts:
-        """What the optimised graph, saved by a second session with the same options, says."""
-        from .onnx_nodes import count_nodes
+        """What the profile of a second session with the same options says: see `onnxruntime_profile`.
+
+        It runs the bound batch, or zeros where nothing is bound.
+        """
+        from .onnx_products import Product, named, read_products
+        from .onnxruntime_profile import Profile
+
+        def limit(product: Product) -> str:
+            if product.operator == "Conv" and product.float_output:
+                return "its output is used unquantized"
+            return f"onnxruntime has no INT8 kernel for it as it stands in the model ({product.form})"
 
         with tempfile.TemporaryDirectory(prefix="quantfleet-ort-") as folder:
-            optimized = Path(folder) / "optimized.onnx"
-            self._open(optimized)
-            return count_nodes(self._model, optimized)
+            model = named(self._model, Path(folder))
+            profiled = self._open(model, Path(folder))
+            feeds = self._feeds or session_feeds.zeros(self.inputs)
+            for _ in range(1 + _PROFILED_RUNS):
+                profiled.run(None, feeds)
+            profile = Profile(Path(profiled.end_profiling()), _PROFILED_RUNS)
+            products = read_products(model)
+        return products.counts(profile.int8_nodes(), limit, profile.conversions(products.operators))
 
-    def _open(self, optimized: Path | None) -> Any:
+    def _open(self, model: Path, profiles: Path | None = None) -> Any:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = self._options.threads
         options.inter_op_num_threads = 1
@@ -153,33 +172,20 @@ class OnnxRuntimeSession(Session):
         # More threads than processors would spin in each other's way.
         spin = 1 < self._options.threads <= len(os.sched_getaffinity(0))
         options.add_session_config_entry(_SPINNING, "1" if spin else "0")
-        # On x86 without VNNI this turns s8 weights, which could saturate, into u8 ones: slower and exact.
+        # This turns s8 weights, which could saturate, into u8 ones: exact, and half as fast where there is VNNI.
         options.add_session_config_entry(_PRECISE, "1" if self._precise else "0")
         options.log_severity_level = 3
-        if optimized is not None:
-            options.optimized_model_filepath = str(optimized)
+        if profiles is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profiles / "profile")
         try:
-            return self._ort.InferenceSession(str(self._model), options, providers=[_PROVIDER])
+            return self._ort.InferenceSession(str(model), options, providers=[_PROVIDER])
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
             raise QuantfleetError(
                 ErrorCode.MODEL_UNREADABLE,
                 f"onnxruntime cannot load {self._model.name}: {error}",
                 "check the model with onnx.checker, or export it again",
             ) from error
-
-    def _check(self, feeds: Mapping[str, Array]) -> None:
-        expected = self.inputs
-        if feeds.keys() != expected.keys():
-            raise _misfit(f"inputs are {', '.join(expected)}; given are {', '.join(feeds) or 'none'}")
-        for name, (shape, dtype) in expected.items():
-            given = feeds[name]
-            fits = len(given.shape) == len(shape) and all(
-                wanted in (None, extent) for wanted, extent in zip(shape, given.shape, strict=True)
-            )
-            if not fits or given.dtype != dtype:
-                raise _misfit(
-                    f"input {name} is {dtype} {list(shape)} (None: any); given is {given.dtype} {list(given.shape)}"
-                )
 
     def _bind_outputs(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Give the outputs buffers of their own where the input shapes settle theirs, else let onnxruntime allocate."""
@@ -228,10 +234,6 @@ def _missing() -> QuantfleetError:
     return QuantfleetError(
         ErrorCode.ENGINE_MISSING, "onnxruntime is not installed here", "pip install quantfleet[onnxruntime]"
     )
-
-
-def _misfit(problem: str) -> QuantfleetError:
-    return QuantfleetError(ErrorCode.ENGINE_FAILED, problem, "give arrays of the model's shapes and dtypes")
 
 
 ENGINE = OnnxRuntimeCpu()

@@ -13,7 +13,10 @@ GROUP = "quantfleet.engines"
 
 @dataclass(frozen=True)
 class EngineListing:
-    """An engine that some distribution declares. Either `version` is set, or `missing` says why it cannot run here."""
+    """An engine that some distribution declares. Either `version` is set, or `missing` says why it cannot run here.
+
+    `precisions` are those that this processor has.
+    """
 
     name: str
     runtime: str
@@ -23,9 +26,13 @@ class EngineListing:
     missing: str | None
 
 
-def engines() -> tuple[EngineListing, ...]:
-    """Every declared engine, by name, without importing a runtime. A broken plug-in is listed as missing."""
-    return tuple(sorted((_listing(entry) for entry in metadata.entry_points(group=GROUP)), key=lambda item: item.name))
+def engines(isa: tuple[str, ...]) -> tuple[EngineListing, ...]:
+    """Every declared engine, by name, without importing a runtime. A broken plug-in is listed as missing.
+
+    `isa` are this processor's flags, as in /proc/cpuinfo.
+    """
+    listings = (_listing(entry, isa) for entry in metadata.entry_points(group=GROUP))
+    return tuple(sorted(listings, key=lambda item: item.name))
 
 
 def engine_named(name: str) -> Engine:
@@ -45,7 +52,7 @@ def engine_named(name: str) -> Engine:
         ) from error
 
 
-def _listing(entry: metadata.EntryPoint) -> EngineListing:
+def _listing(entry: metadata.EntryPoint, isa: tuple[str, ...]) -> EngineListing:
     try:
         engine = _load(entry)
     except Exception as error:  # a plug-in is foreign code and may raise anything at import
@@ -54,7 +61,7 @@ def _listing(entry: metadata.EntryPoint) -> EngineListing:
         version, missing = metadata.version(engine.distribution), None
     except metadata.PackageNotFoundError:
         version, missing = None, f"{engine.distribution} is not installed"
-    return EngineListing(engine.name, engine.runtime, engine.kind, engine.precisions, version, missing)
+    return EngineListing(engine.name, engine.runtime, engine.kind, engine.precisions_on(isa), version, missing)
 
 
 def _load(entry: metadata.EntryPoint) -> Engine:

@@ -33,7 +33,7 @@ def probe(slots: tuple[int, ...] | None = None, allowed_code: tuple[str, ...] = 
             device="cpu:0",
             kind="cpu",
             hardware=hardware,
-            engines=engine_facts(engines(), "cpu"),
+            engines=engine_facts(engines(hardware.isa), "cpu"),
             cores=cores,
             slots=tuple(share),
             measurement_domain=boot_id(),

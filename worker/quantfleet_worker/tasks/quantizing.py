@@ -1,4 +1,4 @@
-"""The task `quantize`: from the scale table to every form that a runtime's engines may prefer."""
+"""The task `quantize`: from a scale table, or the weights alone, to every form that a runtime's engines may prefer."""
 
 from pathlib import Path
 
@@ -7,31 +7,46 @@ from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.jobs.spec import FileRef, model_sha256
 from quantfleet_domain.jobs.work import ModelForm, QuantizeResult, QuantizeWork
 from quantfleet_worker.execution.child import Report
-from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
+from quantfleet_worker.quantizers import onnx_dynamic, onnx_qdq, paddle_onednn
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
 
 
 def quantize(work: QuantizeWork, workspace: Workspace, here: Surroundings, report: Report) -> QuantizeResult:  # noqa: ARG001 - one signature for all tasks
     """Raises SCALES_INVALID, MODEL_UNREADABLE, MODEL_UNSUPPORTED."""
-    table = ScaleTable.from_json(workspace.read(work.scales))
-    table.require_model(model_sha256(work.files), work.model)
-    corrections = Corrections.from_json(workspace.read(work.corrections)) if work.corrections else None
-    if work.runtime == "paddle":
-        return _paddle(work, table, corrections, workspace, report)
-    reference = workspace.bundle("reference", [work.reference]) / work.reference.name
+    if work.scales is None:
+        forms = _dynamic(work, workspace)
+    else:
+        table = ScaleTable.from_json(workspace.read(work.scales))
+        table.require_model(model_sha256(work.files), work.model)
+        corrections = Corrections.from_json(workspace.read(work.corrections)) if work.corrections else None
+        write = _paddle if work.runtime == "paddle" else _onnx
+        forms = write(work, table, corrections, workspace, report)
+    return QuantizeResult(work.runtime, tuple(forms), ())
+
+
+def _dynamic(work: QuantizeWork, workspace: Workspace) -> list[ModelForm]:
+    out = workspace.scratch("dynamic.onnx")
+    onnx_dynamic.quantize(_reference(work, workspace), out)
+    return [_onnx_form(onnx_dynamic.FORM, out, work, workspace)]
+
+
+def _onnx(
+    work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
+) -> list[ModelForm]:
+    reference = _reference(work, workspace)
     forms = []
     for index, form in enumerate(onnx_qdq.FORMS):
         report(index / len(onnx_qdq.FORMS), f"writing {form}")
         out = workspace.scratch(f"{form}.onnx")
         onnx_qdq.quantize(reference, table, form, out, corrections.of(form) if corrections else None)
-        forms.append(ModelForm(form, (workspace.keep("model.onnx", out.read_bytes()), *_configuration(work))))
-    return QuantizeResult(work.runtime, tuple(forms), ())
+        forms.append(_onnx_form(form, out, work, workspace))
+    return forms
 
 
 def _paddle(
     work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
-) -> QuantizeResult:
+) -> list[ModelForm]:
     model = workspace.bundle("model", work.files)
     forms = []
     for index, form in enumerate(paddle_onednn.FORMS):
@@ -39,7 +54,15 @@ def _paddle(
         out = workspace.scratch(form)
         paddle_onednn.quantize(model, table, form, out, corrections.of(form) if corrections else None)
         forms.append(ModelForm(form, (*_kept(out, workspace), *_configuration(work))))
-    return QuantizeResult(work.runtime, tuple(forms), ())
+    return forms
+
+
+def _reference(work: QuantizeWork, workspace: Workspace) -> Path:
+    return workspace.bundle("reference", [work.reference]) / work.reference.name
+
+
+def _onnx_form(form: str, path: Path, work: QuantizeWork, workspace: Workspace) -> ModelForm:
+    return ModelForm(form, (workspace.keep("model.onnx", path.read_bytes()), *_configuration(work)))
 
 
 def _kept(directory: Path, workspace: Workspace) -> list[FileRef]:
