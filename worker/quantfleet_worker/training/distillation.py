@@ -4,6 +4,7 @@ The FP32 model is the teacher. PaddleSlim makes its copy trainable, joins the tw
 fake quantization, as its `AutoCompression` does; the loop is ours, so that it can stop and go on.
 """
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +17,13 @@ from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_normalize import normalize
 from quantfleet_worker.models.paddle_pir import load_program
 from quantfleet_worker.models.paddle_program import Array, PaddleProgram, load_paddle
+from quantfleet_worker.quantizers.paddle_onednn import QuantizedProgram
 from quantfleet_worker.training.act_config import ActConfig
 from quantfleet_worker.training.checkpoint import Checkpoint
+from quantfleet_worker.training.export import export_int8
 from quantfleet_worker.training.interval import Interval, Progress, Report, closed, start
 from quantfleet_worker.training.samples import SEED, Samples, batches
-from quantfleet_worker.training.student import build, learned_ranges
+from quantfleet_worker.training.student import Student, build, learned_ranges
 
 Feeds = Mapping[str, Array]
 
@@ -46,7 +49,7 @@ class Distiller:
         state = start(checkpoint, self._name, first)
         paddle = load_paddle()
         paddle.base.core.set_num_threads(1)
-        student = build(self._program(), self._program(), self.config)
+        student = self._student()
         if state is not None:
             student.restore(state.state)
         progress = Progress(first, count, self.config.logging_iter, report, [])
@@ -65,9 +68,27 @@ class Distiller:
         out.mkdir(parents=True, exist_ok=True)
         program.save(out, find_files(self.model).stem)
 
+    def export(self, checkpoint: bytes, samples: Samples[Feeds], form: str, out: Path) -> QuantizedProgram:
+        """Write the trained model as an INT8 program of one of `paddle_onednn.FORMS`. Raises as `export_int8` does."""
+        with tempfile.TemporaryDirectory(prefix="quantfleet-training-") as folder:
+            self.export_float(checkpoint, Path(folder))
+            feeds = (samples.get(index) for index in range(samples.count))
+            return export_int8(Path(folder), self.learned_ranges(checkpoint), feeds, form, out)
+
     def learned_ranges(self, checkpoint: bytes) -> dict[str, float]:
         """The largest magnitude that the training found for each tensor, by its name in the exported program."""
         return learned_ranges(Checkpoint.from_bytes(checkpoint, self._name).state)
+
+    def simulate(self, checkpoint: bytes | None, feeds: Feeds) -> dict[str, Array]:
+        """What the fake-quantized student computes in float32, by output name; without a checkpoint the untrained one,
+        whose quantizers have seen nothing yet."""
+        student = self._student()
+        if checkpoint is not None:
+            student.restore(Checkpoint.from_bytes(checkpoint, self._name).state)
+        return student.outputs(feeds)
+
+    def _student(self) -> Student:
+        return build(self._program(), self._program(), self.config)
 
     def _program(self) -> PaddleProgram:
         return normalize(load_program(find_files(self.model)))

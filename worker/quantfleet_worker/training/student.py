@@ -93,12 +93,12 @@ def build(model: PaddleProgram, teacher: PaddleProgram, config: ActConfig) -> St
     with old_programs(), paddle.static.scope_guard(model.scope), paddle.utils.unique_name.guard(), quiet():
         nodes = _nodes(model, config.nodes)
         trainable = recover.recover_inference_program(model.program, paddle.static.Program())
-        evaluating = trainable.clone(for_test=True)
-        training = trainable._prune(nodes)
         startup = paddle.static.Program()
         if config.use_pact:
-            with paddle.static.program_guard(training, startup):
-                insert_pact(training, kinds)
+            with paddle.static.program_guard(trainable, startup):
+                insert_pact(trainable, kinds)
+        evaluating = trainable.clone(for_test=True)
+        training = trainable._prune(nodes)
         _merge_teacher(training, teacher, nodes)
         # Paddle names from 0 what a program makes, whatever a loaded program holds already: a loss's `tmp_0` would
         # overwrite the model's.
@@ -184,8 +184,8 @@ def _optimizer(wanted: Optimizer) -> Any:
 
 
 def _begin_averages(student: Student) -> None:
-    # Paddle's static passes begin a moving average as if 1 had been seen, its layers as if nothing had: so the first
-    # iteration's range is its own, and does not clip or coarsen.
+    # Paddle begins a moving average as if the number 1 had been seen before. Without that the first iteration's range is
+    # its own, and neither clips nor coarsens.
     for key, name in student._changing().items():
         if key.endswith(_MOVING):
             student._set(name, np.zeros(1, np.float32))
