@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-PACKAGE = '''
+PACKAGE = """
 import json
 import numpy as np
 import paddle
@@ -80,7 +80,7 @@ class Recipe:
 
 def recipe(config):
     return Recipe(config)
-'''
+"""
 
 
 def write_package(folder: Path, name: str, content: str = PACKAGE) -> None:

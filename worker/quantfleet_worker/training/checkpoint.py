@@ -35,7 +35,7 @@ class Checkpoint:
 
     @staticmethod
     def from_bytes(data: bytes, training: str) -> "Checkpoint":
-        """Read what `to_bytes` wrote. Raises QuantfleetError(MODEL_UNREADABLE) for anything else, or another training's."""
+        """Read what `to_bytes` wrote. Raises QuantfleetError(MODEL_UNREADABLE) for any other, or another training's."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as members:
                 header = json.loads(str(members[_HEADER]))
@@ -45,7 +45,9 @@ class Checkpoint:
                 raise ValueError(f"its format is {header['format']!r}")
         except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
             raise QuantfleetError(
-                ErrorCode.MODEL_UNREADABLE, f"not a training checkpoint: {error}", "resume from one that quantfleet wrote"
+                ErrorCode.MODEL_UNREADABLE,
+                f"not a training checkpoint: {error}",
+                "resume from one that quantfleet wrote",
             ) from error
         if found.training != training:
             raise QuantfleetError(

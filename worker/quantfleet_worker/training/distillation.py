@@ -1,7 +1,7 @@
-"""Distils a Paddle inference model into its own fake-quantized copy, on data without labels. Not for reading ACT files.
+"""Distils a Paddle inference model into its own fake-quantized copy, without labels. Not for reading ACT files.
 
-The FP32 model is the teacher. PaddleSlim makes its copy trainable, joins the two programs, gives the loss and inserts the
-fake quantization, as its `AutoCompression` does; the loop is ours, so that it can stop and go on.
+The FP32 model is the teacher. PaddleSlim makes its copy trainable, joins the two programs, gives the loss and inserts
+the fake quantization, as its `AutoCompression` does; the loop is ours, so that it can stop and go on.
 """
 
 import tempfile
@@ -59,7 +59,7 @@ class Distiller:
         return closed(progress.losses, Checkpoint(self._name, first + count, student.state()))
 
     def export_float(self, checkpoint: bytes | None, out: Path) -> None:
-        """Write the trained weights as an FP32 program of the old format, normalised; without a checkpoint the model's."""
+        """Write the FP32 program, normalised, with the trained weights; without a checkpoint with the model's."""
         program = self._program()
         if checkpoint is not None:
             for name, values in Checkpoint.from_bytes(checkpoint, self._name).state.items():

@@ -1,8 +1,8 @@
 """From a trained network to an INT8 program: its FP32 program, and the ranges that training found. Not for training.
 
 A trained network is quantized like any other, by a scale table; the table has the ranges that the fake quantization was
-trained with, and observes only the tensors that it did not follow (a residual sum of a network of layers, say). So every
-rule of the quantizers holds here too, and every engine's form can be made of it.
+trained with, and observes only the tensors that it did not follow (a residual sum of a network of layers, say). So
+every rule of the quantizers holds here too, and every engine's form can be made of it.
 """
 
 import tempfile
@@ -36,16 +36,15 @@ OBSERVED = 32
 def with_learned_ranges(table: ScaleTable, learned: Mapping[str, float]) -> ScaleTable:
     """The table of a trained model with the ranges of its training; `learned` are largest magnitudes by native name.
 
-    The larger side of a row's range becomes the magnitude, the other stays within it. Rows that shared a range still do.
+    The larger side of a row's range becomes the magnitude, the other stays within it. Rows that shared a range still
+    share one.
     """
     own = {row.tensor: _learned(row, learned) for row in table.activations}
     groups: dict[str, list[ActivationRow]] = {}
     for row in own.values():
         groups.setdefault(row.tied_to or row.tensor, []).append(row)
     ranges = {first: (min(row.lo for row in rows), max(row.hi for row in rows)) for first, rows in groups.items()}
-    rows = (
-        replace(row, lo=lo, hi=hi) for row in own.values() for lo, hi in [ranges[row.tied_to or row.tensor]]
-    )
+    rows = (replace(row, lo=lo, hi=hi) for row in own.values() for lo, hi in [ranges[row.tied_to or row.tensor]])
     return replace(table, activations=tuple(rows))
 
 

@@ -92,7 +92,7 @@ class QuantizedNetwork:
         return scores
 
     def state(self) -> dict[str, Array]:
-        """Everything that an iteration changes: weights, statistics, the quantizers' averages, the optimizer's state."""
+        """Everything that an iteration changes: weights, statistics, the quantizers' averages, the optimizer's."""
         state = {f"network/{key}": tensor.numpy() for key, tensor in self.layer.state_dict().items()}
         return state | {f"optimizer/{key}": tensor.numpy() for key, tensor in self.optimizer.state_dict().items()}
 
@@ -140,9 +140,8 @@ class FloatNetwork:
         Raises QuantfleetError(ENGINE_FAILED) where the recipe's network cannot be exported.
         """
         paddle = load_paddle()
-        specs = [
-            paddle.static.InputSpec([None, *shape], "float32", name) for name, shape in self.loaded.recipe.inputs.items()
-        ]
+        inputs = self.loaded.recipe.inputs.items()
+        specs = [paddle.static.InputSpec([None, *shape], "float32", name) for name, shape in inputs]
         with paddle.pir_utils.DygraphOldIrGuard(), quiet():
             self.loaded.call("forward", lambda: paddle.jit.save(self.layer, str(folder / STEM), input_spec=specs))
         program = normalize(PaddleProgram.load(folder, STEM))

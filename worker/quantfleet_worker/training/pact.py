@@ -1,14 +1,15 @@
 """PACT: activations clipped at a bound that is trained. Not for the fake quantization behind it.
 
-https://arxiv.org/abs/1805.06085, in PaddleSlim's two-sided form (`paddleslim/quant/quanter.py`, `pact`): x is clipped to
-[−u, u], u starts at 20 and has L2 decay 1e-4. PaddleSlim inserts it behind the backward pass, where Paddle 3.3 leaves a
-gradient without memory; it stands before it here.
+https://arxiv.org/abs/1805.06085, in PaddleSlim's two-sided form (`paddleslim/quant/quanter.py`, `pact`): x is clipped
+to [−u, u], u starts at 20 and has L2 decay 1e-4. PaddleSlim inserts it after the gradients, where Paddle 3.3 leaves one
+of them without memory; here it is inserted before them.
 """
 
 from collections.abc import Collection
 from typing import Any
 
-from quantfleet_worker.models.paddle_program import CONVOLUTIONS, load_paddle
+from quantfleet_worker.models.paddle_program import load_paddle
+from quantfleet_worker.quantizers.paddle_ranges import operands
 
 CLIPPED = ".pact"
 """The suffix of a clipped tensor's name."""
@@ -22,7 +23,7 @@ def insert_pact(program: Any, kinds: Collection[str]) -> None:
     readers: dict[str, list[Any]] = {}
     for operator in block.ops:
         if operator.type in kinds:
-            readers.setdefault(operator.input("Input" if operator.type in CONVOLUTIONS else "X")[0], []).append(operator)
+            readers.setdefault(operands(operator)[0], []).append(operator)
     for name, operators in readers.items():
         _clip(block, name, block.ops.index(operators[0]))
         for operator in operators:

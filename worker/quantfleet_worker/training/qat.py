@@ -34,8 +34,8 @@ class QatTrainer:
 
     The parameters are those of PaddleSeg's `qat_train.py` and `qat_export.py`. `learning_rate` is the first one;
     `num_workers` threads prepare samples ahead. An exported segmentation network returns the class of each pixel (an
-    argmax over the channels, int32) unless `without_argmax`; a classification network returns its scores. `with_softmax`
-    makes probabilities of the logits before that.
+    argmax over the channels, int32) unless `without_argmax`; a classification network returns its scores.
+    `with_softmax` makes probabilities of the logits before that.
     """
 
     loaded: LoadedRecipe
@@ -67,7 +67,8 @@ class QatTrainer:
         schedule = Polynomial(self.learning_rate, self.iters)
         progress = Progress(first, count, self.log_iters, report, [])
         for done, batch in batches(samples, self._prepare, first, count, self.batch_size, self.num_workers):
-            inputs, targets = ([np.stack(part) for part in zip(*side, strict=True)] for side in zip(*batch, strict=True))
+            inputs = [np.stack(values) for values in zip(*(inputs for inputs, _ in batch), strict=True)]
+            targets = [np.stack(values) for values in zip(*(targets for _, targets in batch), strict=True)]
             progress.note(done, network.step(inputs, targets, schedule(done), SEED + done))
         return closed(progress.losses, Checkpoint(self._name, first + count, network.state()))
 
@@ -78,7 +79,7 @@ class QatTrainer:
         self._tail.append(self._float(checkpoint).program(out)).save(out, STEM)
 
     def export(self, checkpoint: bytes, samples: Samples[TrainingSample], form: str, out: Path) -> QuantizedProgram:
-        """Write the trained network as an INT8 program of one of `paddle_onednn.FORMS`. Raises as `export_int8` does."""
+        """Write the trained network as an INT8 program of one of `paddle_onednn.FORMS`. Raises as `export_int8`."""
         names = tuple(self.loaded.recipe.inputs)
         feeds = (
             {name: values[None] for name, values in zip(names, self._inputs(samples.get(index)), strict=True)}

@@ -47,6 +47,7 @@ class Recipe(Protocol):
 
         `random` decides what is augmented; None asks for no augmentation. Called by several threads.
         """
+        ...
 
     def loss(self, outputs: Any, targets: tuple[Any, ...]) -> Any:
         """The scalar loss of what the network returned and the targets, as tensors with the batch in front."""
@@ -76,8 +77,8 @@ class LoadedRecipe:
 def load_recipe(package: str, config: str, allowed: frozenset[str]) -> LoadedRecipe:
     """Import a user's package, which must be `allowed`, and make its recipe of the configuration's text.
 
-    Raises QuantfleetError: CODE_NOT_ALLOWED before anything of it is imported, ENGINE_MISSING where it is not installed,
-    ENGINE_FAILED for an exception in it or a recipe that lacks something.
+    Raises QuantfleetError: CODE_NOT_ALLOWED before anything of it is imported, ENGINE_MISSING where it is not
+    installed, ENGINE_FAILED for an exception in it or a recipe that lacks something.
     """
     if package not in allowed:
         raise QuantfleetError(

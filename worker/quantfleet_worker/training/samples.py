@@ -33,9 +33,11 @@ class Samples(Protocol[Item_co]):
     @property
     def count(self) -> int:
         """How many samples there are."""
+        ...
 
     def get(self, index: int) -> Item_co:
         """Sample `index`, 0 ≤ index < count. Raises IndexError where the data ends before."""
+        ...
 
 
 def batch(done: int, size: int, count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the iteration alone, so that an interval needs no state of it. Not an optimizer."""
+"""The learning rate as a function of the iteration alone: an interval needs no state of it. Not an optimizer."""
 
 import math
 from collections.abc import Callable

@@ -27,7 +27,7 @@ def load_slim(module: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the progress bars, the log and the deprecation warnings of Paddle's and PaddleSlim's passes to themselves."""
+    """Silence the progress bars, the log and the warnings of Paddle's and PaddleSlim's passes."""
     kept = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -67,13 +67,14 @@ class Student:
 
     def _changing(self) -> dict[str, str]:
         """The variables of the state by the keys that they have in it."""
-        program, averages = self.program, {}
+        program = self.program
+        averages: dict[str, str] = {}
         for operator in program.operators:
             # Paddle's passes number these variables in an order that differs from build to build.
             for slot in _MOVING:
                 if slot in operator.input_names:
                     averages.update((name, f"{operator.input('X')[0]}@{slot}") for name in operator.input(slot))
-        written = {name for operator in program.operators for name in operator.output_arg_names}
+        written: set[str] = {name for operator in program.operators for name in operator.output_arg_names}
         keys = {name: averages.get(name, name) for name in written if program.is_parameter(name)}
         return {key: name for name, key in sorted(keys.items()) if not key.startswith(TEACHER)}
 
@@ -84,8 +85,8 @@ class Student:
 def build(model: PaddleProgram, teacher: PaddleProgram, config: ActConfig) -> Student:
     """The training program of a normalised model; `teacher` is a second copy. Both are taken over.
 
-    Raises QuantfleetError: ENGINE_MISSING, JOB_INVALID for a node that the model lacks, MODEL_UNSUPPORTED where there is
-    nothing to quantize.
+    Raises QuantfleetError: ENGINE_MISSING, JOB_INVALID for a node that the model lacks, MODEL_UNSUPPORTED where there
+    is nothing to quantize.
     """
     paddle, place = load_paddle(), load_paddle().CPUPlace()
     recover, dist = load_slim("common.recover_program"), load_slim("dist")
@@ -106,7 +107,7 @@ def build(model: PaddleProgram, teacher: PaddleProgram, config: ActConfig) -> St
         loss_of = getattr(dist, config.loss)
         with paddle.static.program_guard(training, startup):
             optimizer = _optimizer(config.optimizer)
-            loss = sum(loss_of(TEACHER + node, node) * config.alpha for node in nodes)
+            loss: Any = sum(loss_of(TEACHER + node, node) * config.alpha for node in nodes)
             loss.stop_gradient = False
             optimizer.minimize(loss)
             rate = optimizer._global_learning_rate(training).name
@@ -184,8 +185,8 @@ def _optimizer(wanted: Optimizer) -> Any:
 
 
 def _begin_averages(student: Student) -> None:
-    # Paddle begins a moving average as if the number 1 had been seen before. Without that the first iteration's range is
-    # its own, and neither clips nor coarsens.
+    # Paddle begins a moving average as if the number 1 had been seen before. Without that the first iteration's range
+    # is its own, and neither clips nor coarsens.
     for key, name in student._changing().items():
         if key.endswith(_MOVING):
             student._set(name, np.zeros(1, np.float32))
