@@ -68,6 +68,7 @@ class ErrorCode(StrEnum):
     ROLE_INSUFFICIENT = "role-insufficient"
     WRONG_KIND_OF_CALLER = "wrong-kind-of-caller"
     ARTIFACT_FORBIDDEN = "artifact-forbidden"
+    CODE_NOT_ALLOWED = "code-not-allowed"
     RATE_LIMITED = "rate-limited"
     # machines
     STORAGE_FULL = "storage-full"
@@ -128,6 +129,7 @@ CATALOGUE: dict[ErrorCode, Category] = {
     ErrorCode.ROLE_INSUFFICIENT: Category.REFUSED,
     ErrorCode.WRONG_KIND_OF_CALLER: Category.REFUSED,
     ErrorCode.ARTIFACT_FORBIDDEN: Category.REFUSED,
+    ErrorCode.CODE_NOT_ALLOWED: Category.REFUSED,
     ErrorCode.RATE_LIMITED: Category.EXHAUSTED,
     ErrorCode.STORAGE_FULL: Category.EXHAUSTED,
     ErrorCode.DIGEST_MISMATCH: Category.BAD_INPUT,
