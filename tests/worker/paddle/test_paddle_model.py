@@ -32,7 +32,7 @@ def test_the_signature_tells_inputs_of_both_formats(old_model: Path, pir_model: 
     for model in (old_model, pir_model):
         signature = read_signature(find_files(model))
         assert signature.inputs == {"x": ((None, *SHAPE[1:]), np.dtype(np.float32))}
-        assert not signature.quantized
+        assert not signature.layers.quantized
 
 
 def test_a_directory_without_a_model_is_not_found(tmp_path: Path) -> None:

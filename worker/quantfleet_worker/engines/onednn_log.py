@@ -10,11 +10,15 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from quantfleet_domain.jobs.work import Conversion
 from quantfleet_worker.engines.base import NodeCounts
+from quantfleet_worker.models.paddle_quantization import QuantizedLayers
 
 KINDS = ("convolution", "deconvolution", "inner_product", "matmul")
-INT8_SOURCE = re.compile(r"\bsrc[:_][us]8")
+INTEGERS = ("u8", "s8")
+SOURCE, DESTINATION = re.compile(r"\bsrc[:_]([a-z]+\d+)"), re.compile(r"\bdst[:_]([a-z]+\d+)")
 STDOUT = 1
 
 
@@ -43,26 +47,77 @@ def capture() -> Iterator[list[str]]:
         lines.extend(log.read().decode(errors="replace").splitlines())
 
 
-Nodes = Sequence[tuple[str, str]]
-"""Operators of a program: (output, type)."""
+@dataclass(frozen=True)
+class Primitive:
+    """One primitive that oneDNN ran: `source` and `destination` are its data types (`f32`, `u8`), empty where it has
+    none; `milliseconds` are oneDNN's own."""
+
+    kind: str
+    implementation: str
+    source: str
+    destination: str
+    problem: str
+    milliseconds: float
 
 
-def count(lines: Sequence[str], quantized: Nodes, in_float: Nodes) -> NodeCounts:
-    """Count the convolutions and matrix products of one run whose source is u8 or s8.
-
-    `quantized` are those that the program has int8 weights for, `in_float` the others with constant weights. Where
-    fewer ran in INT8 than are quantized, the fallbacks name oneDNN's problems that ran in float: its log knows no
-    operators.
-    """
+def executed(lines: Sequence[str]) -> list[Primitive]:
+    """The primitives of a log, in the order in which they ran."""
     records = [line.split(",") for line in lines]
-    executed = [fields for fields in records if fields[2:4] == ["primitive", "exec"] and len(fields) > 11]
-    products = [fields for fields in executed if fields[5] in KINDS]
-    floats = [fields for fields in products if not INT8_SOURCE.search(fields[8])]
-    if not quantized:
-        return NodeCounts(0, len(in_float), ())
-    int8 = min(len(products) - len(floats), len(quantized))
-    missing = len(quantized) - int8
-    fallbacks = [f"{fields[11]} ({fields[5]}): oneDNN ran it as {fields[6]} in float" for fields in floats][:missing]
-    fallbacks += ["an operator of the program: it did not run in oneDNN"] * (missing - len(fallbacks))
-    fallbacks += [f"{name} ({kind}): the quantizer left its weight in float" for name, kind in in_float]
-    return NodeCounts(int8, len(quantized) + len(in_float), tuple(fallbacks))
+    return [
+        Primitive(
+            kind=fields[5],
+            implementation=fields[6],
+            source=_type(SOURCE, fields[8]),
+            destination=_type(DESTINATION, fields[8]),
+            problem=fields[11],
+            milliseconds=float(fields[12]),
+        )
+        for fields in records
+        if fields[2:4] == ["primitive", "exec"] and len(fields) > 12
+    ]
+
+
+def count(lines: Sequence[str], layers: QuantizedLayers) -> NodeCounts:
+    """Count the convolutions and matrix products of one run whose source is u8 or s8, and its reorders.
+
+    Where fewer ran in INT8 than the program quantizes, the fallbacks name oneDNN's problems that ran in float: its log
+    knows no operators. Where all layers are in float, that is no fallback.
+    """
+    primitives = executed(lines)
+    products = [item for item in primitives if item.kind in KINDS]
+    integer = [item for item in products if item.source in INTEGERS][: len(layers.quantized)]
+    fallbacks = [
+        f"{item.problem} ({item.kind}): oneDNN ran it as {item.implementation} in float"
+        for item in products
+        if item.source not in INTEGERS
+    ][: len(layers.quantized) - len(integer)]
+    missing = len(layers.quantized) - len(integer) - len(fallbacks)
+    fallbacks += ["an operator of the program: it did not run in oneDNN"] * missing
+    if layers.quantized:
+        fallbacks += [f"{name} ({kind}): the quantizer left its weight in float" for name, kind in layers.in_float]
+    return NodeCounts(
+        int8=len(integer),
+        quantizable=len(layers.quantized) + len(layers.in_float),
+        fallbacks=tuple(fallbacks),
+        ran=tuple(f"{item.problem}/{item.implementation} ({item.kind})" for item in integer),
+        conversions=_conversions(primitives),
+    )
+
+
+def _conversions(primitives: Sequence[Primitive]) -> tuple[Conversion, ...]:
+    """The reorders by what they convert, in the order of their names; shares are of all primitives' time."""
+    total = sum(item.milliseconds for item in primitives)
+    kinds: dict[str, list[float]] = {}
+    for item in primitives:
+        if item.kind == "reorder":
+            same = item.source == item.destination
+            name = f"reorder ({'layout only' if same else f'{item.source} to {item.destination}'})"
+            kinds.setdefault(name, []).append(item.milliseconds)
+    return tuple(
+        Conversion(name, len(times), sum(times) / total if total else None) for name, times in sorted(kinds.items())
+    )
+
+
+def _type(pattern: re.Pattern[str], descriptors: str) -> str:
+    found = pattern.search(descriptors)
+    return found[1] if found else ""

@@ -16,13 +16,15 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.engines.base import Array, Engine, LoadOptions, NodeCounts, Session
 from quantfleet_worker.engines.onednn_log import capture, count
 from quantfleet_worker.models.paddle_files import PaddleFiles, Signature, find_files, read_signature
-from quantfleet_worker.models.paddle_program import PRODUCTS, load_paddle, said
+from quantfleet_worker.models.paddle_program import PRODUCTS, PaddleProgram, load_paddle, said
+from quantfleet_worker.models.paddle_quantization import Quantization, QuantizedLayers, integer_filters
 
 NO_SATURATION_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 CONVOLUTION_TYPES = frozenset({"conv2d", "depthwise_conv2d", "fused_conv2d"})
 PASSING_TYPES = frozenset({"pool2d", "concat", "nearest_interp", "nearest_interp_v2"})
 """Operators between convolutions that keep INT8 data as it is."""
-PRODUCT_TYPES = frozenset({"fc", "fused_matmul", *PRODUCTS})
+PRODUCT_TYPES = frozenset({"fc", "fused_matmul", "matmul", "matmul_v2"})
+"""Paddle refuses to hear of `mul` here: its passes make that an `fc`."""
 
 
 class PaddleCpu(Engine):
@@ -46,23 +48,40 @@ class PaddleCpu(Engine):
     def load(self, model: Path, options: LoadOptions) -> Session:
         """Load a directory with `.pdmodel` or `.json` and `.pdiparams`.
 
-        Precision int8 takes a program that `quantizers.paddle_onednn` wrote; MODEL_UNSUPPORTED for any other.
+        Precision int8 takes a statically quantized program: what `quantizers.paddle_onednn`, PaddleSlim and
+        `paddle.static.quantization` write, in both of their formats, and what `Quant2Int8OnednnPass` made of it.
+        Raises QuantfleetError(MODEL_UNSUPPORTED) for any other, and for those that Paddle would compute wrongly.
         """
         self.version()
         files = find_files(model)
         signature = read_signature(files)
-        if options.precision == "int8" and not signature.quantized:
-            raise QuantfleetError(
-                ErrorCode.MODEL_UNSUPPORTED,
-                f"{files.program} has no quantized operator to run in INT8",
-                "quantize a .pdmodel program first; Paddle runs PIR (.json) programs in FP32 only",
-            )
+        if reason := _why_not(files, signature.layers, options.precision):
+            problem, todo = reason
+            raise QuantfleetError(ErrorCode.MODEL_UNSUPPORTED, f"{files.program} {problem}", todo)
         return PaddleSession(files, signature, options)
 
     def preferred_form(self, isa: tuple[str, ...]) -> str:
         """`s8-symmetric` where dot products of bytes do not saturate (VNNI, ARM), else `s8-symmetric-headroom`."""
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         return "s8-symmetric-headroom" if x86 and not NO_SATURATION_FLAGS & set(isa) else "s8-symmetric"
+
+
+def isa_warning(isa: tuple[str, ...]) -> str:
+    """What a user is to know of INT8 on a CPU with these flags (as in /proc/cpuinfo); empty where it has VNNI.
+
+    The ratios with AVX-512 are those of Paddle's own page on quantized models, those without were measured on AVX2.
+    """
+    if NO_SATURATION_FLAGS & set(isa):
+        return ""
+    if "avx512f" in isa:
+        return (
+            "this CPU has AVX-512 without VNNI: expect INT8 to be about 1.5 times as fast as FP32; "
+            "with avx512_vnni it is 3 to 3.7 times as fast"
+        )
+    return (
+        "this CPU has neither AVX-512 nor VNNI: expect INT8 to be 1.0 to 1.7 times as fast as FP32, and small networks "
+        "to gain nothing; with avx512_vnni it is 3 to 3.7 times as fast"
+    )
 
 
 class PaddleSession(Session):
@@ -77,11 +96,12 @@ class PaddleSession(Session):
         config.set_cpu_math_library_num_threads(options.threads)
         if not files.pir:  # with it, Paddle 3.3 does not load a PIR program
             config.enable_memory_optim()
-        if options.precision == "int8":
-            # The names are those after fusion. Products would make S8 of the logits, so they stay out where there is a
-            # convolution: see the quantizer, which leaves their weights in float then.
-            kinds = {kind for _, kind in signature.quantized}
-            products = PRODUCT_TYPES if PRODUCT_TYPES & kinds else frozenset[str]()
+        if signature.layers.how is Quantization.CONVERTED:
+            config.switch_ir_optim(False)  # its graph is what the passes would make of it, INT8 included
+        elif options.precision == "int8":
+            # The names are those after fusion. A product in the set is quantized even where its weight is in float.
+            quantized = {kind for _, kind in signature.layers.quantized}
+            products = PRODUCT_TYPES if quantized.intersection(PRODUCTS) else frozenset[str]()
             config.enable_mkldnn_int8({*CONVOLUTION_TYPES, *PASSING_TYPES, *products})
         try:
             self._predictor = inference.create_predictor(config)
@@ -160,7 +180,34 @@ class PaddleSession(Session):
         self.run_bound()  # the first run also prepares weights
         with capture() as lines:
             self.run_bound()
-        return count(lines, self._signature.quantized, self._signature.in_float)
+        return count(lines, self._signature.layers)
+
+
+def _why_not(files: PaddleFiles, layers: QuantizedLayers, precision: str) -> tuple[str, str] | None:
+    """Why this engine cannot run a program as the program means itself, and what to do; None where it can."""
+    slim = "quantize the float model with PaddleSlim's quant_post_static, or give the float model"
+    if files.pir and layers.how is not Quantization.NONE:
+        return (
+            "is a quantized PIR program, which Paddle Inference does not run on a CPU",
+            "export the quantized model as .pdmodel (FLAGS_enable_pir_api=0)",
+        )
+    if layers.how is Quantization.DYNAMIC:
+        return "is quantized dynamically (only its weights have scales): only Paddle Lite runs such a model", slim
+    if precision != "int8":
+        return None
+    if layers.how is Quantization.LAYERED:
+        return "comes from paddle.quantization, of whose programs Paddle Inference computes wrong INT8 values", slim
+    if layers.how is Quantization.CONVERTED and integer_filters(PaddleProgram.load(files.directory, files.stem)):
+        return (
+            "is converted for oneDNN with integer filters, of which Paddle Inference 3 computes wrong values",
+            "give the PaddleSlim model from before the conversion: this engine converts it when it loads it",
+        )
+    if not layers.quantized:
+        return (
+            "has no quantized operator to run in INT8",
+            "quantize a .pdmodel program first; Paddle runs PIR (.json) programs in FP32 only",
+        )
+    return None
 
 
 def _misfit(problem: str) -> QuantfleetError:

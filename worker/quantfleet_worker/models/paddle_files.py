@@ -7,14 +7,8 @@ from typing import Any
 import numpy as np
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_worker.models.paddle_program import (
-    CONVOLUTIONS,
-    PRODUCTS,
-    PaddleProgram,
-    load_paddle,
-    old_programs,
-    unreadable,
-)
+from quantfleet_worker.models.paddle_program import CONVOLUTIONS, PaddleProgram, load_paddle, old_programs, unreadable
+from quantfleet_worker.models.paddle_quantization import Quantization, QuantizedLayers, quantized_layers
 
 
 @dataclass(frozen=True)
@@ -98,13 +92,11 @@ def check(files: PaddleFiles) -> None:
 class Signature:
     """What a program file says: inputs by name (shape with None for a dynamic dimension, dtype), and its quantization.
 
-    `quantized` and `in_float` are the convolutions and matrix products with an int8 and with a float weight, each as
-    (output, operator type).
+    `layers` of a PIR program are told only where it is in float.
     """
 
     inputs: dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]]
-    quantized: tuple[tuple[str, str], ...]
-    in_float: tuple[tuple[str, str], ...]
+    layers: QuantizedLayers
 
 
 def read_signature(files: PaddleFiles) -> Signature:
@@ -115,29 +107,18 @@ def read_signature(files: PaddleFiles) -> Signature:
             return _pir_signature(files.program)
         with old_programs():
             block = paddle.static.deserialize_program(files.program.read_bytes()).global_block()
+            feeds = [operator.output("Out")[0] for operator in block.ops if operator.type == "feed"]
+            variables = [block.var(name) for name in feeds]
+            inputs = {item.name: (_shape(item.shape), np.dtype(_dtype_name(item.dtype))) for item in variables}
+            return Signature(inputs, quantized_layers(block))
     except Exception as error:  # Paddle raises whatever its C++ reader meets: there is no common class
         raise unreadable(files.directory, error) from error
-    inputs: dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]] = {}
-    quantized, in_float, weights = [], [], set()
-    for operator in block.ops:
-        if operator.type == "feed":
-            variable = block.var(operator.output("Out")[0])
-            inputs[variable.name] = (_shape(variable.shape), np.dtype(_dtype_name(variable.dtype)))
-        elif operator.type == "dequantize_linear" and block.var(operator.input("X")[0]).persistable:
-            weights.update(operator.output("Y"))
-        elif operator.type in (*CONVOLUTIONS, *PRODUCTS):
-            node = (operator.output_arg_names[0], operator.type)
-            if weights.intersection(operator.input_arg_names):
-                quantized.append(node)
-            elif any(block.var(name).persistable for name in operator.input_arg_names):
-                in_float.append(node)
-    return Signature(inputs, tuple(quantized), tuple(in_float))
 
 
 def _pir_signature(program: Path) -> Signature:
     paddle = load_paddle()
     inputs: dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]] = {}
-    in_float, parameters = [], set()
+    how, in_float, parameters = Quantization.NONE, [], set()
     with paddle.pir_utils.IrGuard():
         loaded = paddle.static.Program()
         paddle.base.core.deserialize_pir_program(str(program), loaded)
@@ -148,9 +129,11 @@ def _pir_signature(program: Path) -> Signature:
             elif name == "data":
                 dtype = np.dtype(_dtype_name(operator.result(0).dtype))
                 inputs[attributes["name"]] = (_shape(attributes["shape"]), dtype)
+            elif "quantize" in name:
+                how = Quantization.STATIC
             elif name in (*CONVOLUTIONS, "matmul") and parameters & {value.id for value in operator.operands_source()}:
                 in_float.append((f"{name}_{index}", name))
-    return Signature(inputs, (), tuple(in_float))
+    return Signature(inputs, QuantizedLayers(how, (), tuple(in_float)))
 
 
 def _shape(dimensions: list[int]) -> tuple[int | None, ...]:
