@@ -9,7 +9,7 @@ from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Detail, corrected_runtimes, measurable, shard_of
-from quantfleet_domain.jobs.spec import FileRef, JobSpec, ModelSpec
+from quantfleet_domain.jobs.spec import FileRef, JobSpec, ModelSpec, kind_of
 from quantfleet_domain.jobs.work import (
     BenchmarkWork,
     CalibrateWork,
@@ -129,13 +129,23 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 input_shapes=_inspected(model.name, results).input_shapes,
                 data=_any_samples(model),
                 preprocess=model.preprocess,
+                kind=kind_of(model.evaluate.metrics) if model.evaluate else None,
             )
         case TaskKind.EVALUATE:
             assert model.evaluate is not None
             variant = _variant(model, detail.runtime, detail.precision, results)
             data = data_of(spec, detail, results)
             shapes = _inspected(model.name, results).input_shapes
-            return EvaluateWork(model.name, detail.engine, variant, shapes, data, model.preprocess)
+            return EvaluateWork(
+                model=model.name,
+                engine=detail.engine,
+                variant=variant,
+                input_shapes=shapes,
+                data=data,
+                preprocess=model.preprocess,
+                kind=kind_of(model.evaluate.metrics),
+                annotations=model.evaluate.data.annotations,
+            )
         case TaskKind.RECALL | TaskKind.MERGE | TaskKind.CHOOSE | TaskKind.SETTLE | TaskKind.REPORT:
             raise AssertionError(f"{detail.kind} is done by the coordinator")
 
@@ -229,7 +239,7 @@ def _model(spec: JobSpec, detail: Detail) -> ModelSpec:
 
 
 def files_of(work_: Work) -> tuple[FileRef, ...]:
-    """Every file that a task may read, apart from the samples that its manifest names."""
+    """Every file that a task may read, apart from the samples and masks that its manifest names."""
     match work_:
         case InspectWork():
             found = [*work_.files, work_.preprocess]
@@ -247,7 +257,7 @@ def files_of(work_: Work) -> tuple[FileRef, ...]:
             found += [work_.data.manifest if work_.data else None, work_.preprocess]
         case EvaluateWork():
             found = [ref for form in work_.variant.forms for ref in form.files]
-            found += [work_.data.manifest, work_.preprocess]
+            found += [work_.data.manifest, work_.preprocess, work_.annotations]
     return tuple(ref for ref in found if ref is not None)
 
 

@@ -7,7 +7,7 @@ from quantfleet_domain.calibration.calibrators import AUTO
 from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import Task, TaskKind
-from quantfleet_domain.jobs.spec import JobSpec, ModelSpec
+from quantfleet_domain.jobs.spec import JobSpec, ModelSpec, OutputKind, kind_of
 
 SMALLEST_SHARD = 8
 """Samples below which another shard costs more (a process, a session) than it saves."""
@@ -52,7 +52,10 @@ class Plan:
 
 
 def with_shards(spec: JobSpec, slots: int) -> JobSpec:
-    """Settle every `auto` (0) number of shards for a fleet with so many free slots; no result depends on the choice."""
+    """Settle every `auto` (0) number of shards for a fleet with so many free slots; no result depends on the choice.
+
+    Boxes are evaluated in one shard whatever the job says: mean average precision does not add up from parts.
+    """
 
     def settle(shards: int, samples: int) -> int:
         wanted = shards or max(1, min(slots, samples // SMALLEST_SHARD))
@@ -64,7 +67,12 @@ def with_shards(spec: JobSpec, slots: int) -> JobSpec:
             calibration=model.calibration
             and replace(model.calibration, shards=settle(model.calibration.shards, model.calibration.data.samples)),
             evaluate=model.evaluate
-            and replace(model.evaluate, shards=settle(model.evaluate.shards, model.evaluate.data.samples)),
+            and replace(
+                model.evaluate,
+                shards=1
+                if kind_of(model.evaluate.metrics) is OutputKind.BOXES
+                else settle(model.evaluate.shards, model.evaluate.data.samples),
+            ),
         )
         for model in spec.models
     )

@@ -1,29 +1,38 @@
 """Whether a result is one that its task can have. Not for whether its figures are true or its artifacts good."""
 
+import math
+
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
+from quantfleet_domain.jobs.assignment import slice_of
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Detail
+from quantfleet_domain.jobs.spec import OutputKind
 from quantfleet_domain.jobs.validation import is_inside
 from quantfleet_domain.jobs.work import (
     BenchmarkResult,
+    BoxOutcome,
     CalibrateResult,
+    ClassOutcome,
     EvaluateResult,
+    EvaluateWork,
     InspectResult,
+    Outcome,
+    PixelOutcome,
     QuantizeResult,
     Result,
-    Slice,
     SumsResult,
+    Work,
 )
 
 
-def check_result(detail: Detail, part: Slice | None, result: Result) -> None:
-    """`part` are the samples that the task was given.
+def check_result(detail: Detail, asked: Work | None, result: Result) -> None:
+    """`asked` is what the task was given; None for a task of the coordinator's own.
 
     Raises QuantfleetError(WORKER_FAILED) for what later tasks or the report could not work with.
     """
     outside = (f"{name!r} leads out of its directory" for name in _paths(result) if not is_inside(name))
-    wrong = _wrong(detail, part, result) or next(outside, "")
+    wrong = _wrong(detail, asked, result) or next(outside, "")
     if wrong:
         raise QuantfleetError(
             ErrorCode.WORKER_FAILED,
@@ -32,7 +41,8 @@ def check_result(detail: Detail, part: Slice | None, result: Result) -> None:
         )
 
 
-def _wrong(detail: Detail, part: Slice | None, result: Result) -> str:
+def _wrong(detail: Detail, asked: Work | None, result: Result) -> str:
+    part = slice_of(asked) if asked else None
     first, count = (part.first, part.count) if part else (0, 0)
     match detail.kind, result:
         case TaskKind.INSPECT, InspectResult(numerics=numerics):
@@ -46,11 +56,26 @@ def _wrong(detail: Detail, part: Slice | None, result: Result) -> str:
         case TaskKind.BENCHMARK, BenchmarkResult(engine=engine):
             return _differs("engine", engine, detail.engine)
         case TaskKind.EVALUATE, EvaluateResult(engine=engine, precision=precision):
-            lengths = (len(c) for c in (result.labels, result.predicted, result.in_top5))
-            found = (engine, precision, result.first, *lengths)
-            asked = (detail.engine, detail.precision, first, *[count] * 3)
-            return _differs("slice", found, asked)
+            assert isinstance(asked, EvaluateWork)
+            found = (engine, precision, result.first)
+            return _differs("slice", found, (detail.engine, detail.precision, first)) or _wrong_outcome(
+                result.outcome, asked.kind, count
+            )
     return f"it is a {type(result).__name__}"
+
+
+def _wrong_outcome(outcome: Outcome, kind: OutputKind, count: int) -> str:
+    match kind, outcome:
+        case OutputKind.CLASSES, ClassOutcome(labels, predicted, in_top5):
+            return _differs("number of samples", (len(labels), len(predicted), len(in_top5)), (count,) * 3)
+        case OutputKind.PIXELS, PixelOutcome(samples, classes, counts):
+            whole = len(counts) == classes * classes and min(counts, default=0) >= 0
+            return _differs("number of samples", samples, count) or ("" if whole else "it is no confusion matrix")
+        case OutputKind.BOXES, BoxOutcome(samples, precision, at_half):
+            figures = (precision, at_half)
+            shares = all(math.isfinite(figure) and 0 <= figure <= 100 for figure in figures)
+            return _differs("number of samples", samples, count) or ("" if shares else f"{figures} are no percentages")
+    return f"it brings a {type(outcome).__name__}"
 
 
 def _paths(result: Result) -> tuple[str, ...]:

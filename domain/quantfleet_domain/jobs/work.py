@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from quantfleet_domain.calibration.graph import NumericsClass
-from quantfleet_domain.jobs.spec import FileRef, InputShape
+from quantfleet_domain.jobs.spec import FileRef, InputShape, OutputKind
 from quantfleet_domain.measurement.latency import LatencySummary
 from quantfleet_domain.measurement.quiet import Conditions
 
@@ -109,6 +109,7 @@ class BenchmarkWork:
     """Measure all variants of one model on one engine, interleaved, alone on the measurement domain.
 
     `data` is None where the job brings no samples: then mode `runtime` is fed seeded noise and `end2end` is refused.
+    `kind` is how `end2end` reads the outputs; None leaves that to the preprocessing file.
     """
 
     model: str
@@ -124,11 +125,15 @@ class BenchmarkWork:
     data: Slice | None
     preprocess: FileRef | None
     memory: bool = False
+    kind: OutputKind | None = None
 
 
 @dataclass(frozen=True)
 class EvaluateWork:
-    """Predict the classes of a slice of labelled samples on the engine itself."""
+    """Run a slice of samples of which the truth is known on the engine itself, and compare.
+
+    The truth of classes is a sample's label, of pixels its mask, of boxes what `annotations` (a COCO file) says.
+    """
 
     model: str
     engine: str
@@ -136,6 +141,8 @@ class EvaluateWork:
     input_shapes: tuple[InputShape, ...]
     data: Slice
     preprocess: FileRef | None
+    kind: OutputKind = OutputKind.CLASSES
+    annotations: FileRef | None = None
 
 
 Work = InspectWork | CalibrateWork | ScoreWork | CorrectWork | QuantizeWork | BenchmarkWork | EvaluateWork
@@ -294,8 +301,41 @@ class BenchmarkResult:
 
 
 @dataclass(frozen=True)
-class EvaluateResult:
+class ClassOutcome:
     """Per sample, in slice order: the label, the predicted class, and whether the label was among the five best."""
+
+    labels: tuple[int, ...]
+    predicted: tuple[int, ...]
+    in_top5: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class PixelOutcome:
+    """How many pixels of which class were taken for which: a confusion matrix, `counts[true * classes + predicted]`.
+
+    Classes beyond the last that occurs may be left out. Pixels that are not judged are not in it.
+    """
+
+    samples: int
+    classes: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BoxOutcome:
+    """COCO's mean average precision of boxes in percent: `map` over overlaps of 0.50 to 0.95, `map50` at 0.50."""
+
+    samples: int
+    map: float
+    map50: float
+
+
+Outcome = ClassOutcome | PixelOutcome | BoxOutcome
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What a slice of samples came to; `first` is the index of its first."""
 
     engine: str
     engine_version: str
@@ -303,9 +343,7 @@ class EvaluateResult:
     quantization: str
     form: str
     first: int
-    labels: tuple[int, ...]
-    predicted: tuple[int, ...]
-    in_top5: tuple[bool, ...]
+    outcome: Outcome
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from quantfleet_protos.v1 import base_pb2 as quantfleet__protos_dot_v1_dot_base__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equantfleet_protos/v1/job.proto\x12\rquantfleet.v1\x1a\x1fquantfleet_protos/v1/base.proto\"D\n\x07\x44\x61taSet\x12(\n\x08manifest\x18\x01 \x01(\x0b\x32\x16.quantfleet.v1.FileRef\x12\x0f\n\x07samples\x18\x02 \x01(\x03\"\xff\x01\n\x0f\x43\x61librationSpec\x12$\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x16.quantfleet.v1.DataSet\x12\x12\n\ncalibrator\x18\x02 \x01(\t\x12\x12\n\npercentile\x18\x03 \x01(\x01\x12\x0e\n\x06shards\x18\x04 \x01(\x03\x12\x17\n\x0f\x62ias_correction\x18\x05 \x01(\x08\x12\x1d\n\x10\x65xclude_below_db\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04ties\x18\x07 \x01(\x08\x12\r\n\x05mixed\x18\x08 \x01(\x08\x12\r\n\x05reuse\x18\t \x01(\x08\x12\x15\n\rextremes_only\x18\n \x01(\x08\x42\x13\n\x11_exclude_below_db\"e\n\nTargetSpec\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07\x65ngines\x18\x02 \x03(\t\x12\x12\n\nprecisions\x18\x03 \x03(\t\x12\x0f\n\x07threads\x18\x04 \x03(\x03\x12\x13\n\x0b\x62\x61tch_sizes\x18\x05 \x03(\x03\"e\n\rBenchmarkSpec\x12\r\n\x05modes\x18\x01 \x03(\t\x12\x0e\n\x06warmup\x18\x02 \x01(\x03\x12\x0e\n\x06repeat\x18\x03 \x01(\x03\x12\x15\n\rrequire_quiet\x18\x04 \x01(\x08\x12\x0e\n\x06memory\x18\x05 \x01(\x08\"U\n\x0c\x45valuateSpec\x12$\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x16.quantfleet.v1.DataSet\x12\x0f\n\x07metrics\x18\x02 \x03(\t\x12\x0e\n\x06shards\x18\x03 \x01(\x03\"\xbd\x02\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12%\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x16.quantfleet.v1.FileRef\x12/\n\x0cinput_shapes\x18\x04 \x03(\x0b\x32\x19.quantfleet.v1.InputShape\x12*\n\npreprocess\x18\x05 \x01(\x0b\x32\x16.quantfleet.v1.FileRef\x12\x33\n\x0b\x63\x61libration\x18\x06 \x01(\x0b\x32\x1e.quantfleet.v1.CalibrationSpec\x12*\n\x07targets\x18\x07 \x03(\x0b\x32\x19.quantfleet.v1.TargetSpec\x12-\n\x08\x65valuate\x18\x08 \x01(\x0b\x32\x1b.quantfleet.v1.EvaluateSpec\"\xa7\x01\n\x07JobSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x06models\x18\x02 \x03(\x0b\x32\x18.quantfleet.v1.ModelSpec\x12/\n\tbenchmark\x18\x03 \x01(\x0b\x32\x1c.quantfleet.v1.BenchmarkSpec\x12\r\n\x05gates\x18\x04 \x03(\t\x12\x12\n\npatience_s\x18\x05 \x01(\x01\x12\x10\n\x08\x64ocument\x18\x06 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equantfleet_protos/v1/job.proto\x12\rquantfleet.v1\x1a\x1fquantfleet_protos/v1/base.proto\"q\n\x07\x44\x61taSet\x12(\n\x08manifest\x18\x01 \x01(\x0b\x32\x16.quantfleet.v1.FileRef\x12\x0f\n\x07samples\x18\x02 \x01(\x03\x12+\n\x0b\x61nnotations\x18\x03 \x01(\x0b\x32\x16.quantfleet.v1.FileRef\"\xff\x01\n\x0f\x43\x61librationSpec\x12$\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x16.quantfleet.v1.DataSet\x12\x12\n\ncalibrator\x18\x02 \x01(\t\x12\x12\n\npercentile\x18\x03 \x01(\x01\x12\x0e\n\x06shards\x18\x04 \x01(\x03\x12\x17\n\x0f\x62ias_correction\x18\x05 \x01(\x08\x12\x1d\n\x10\x65xclude_below_db\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04ties\x18\x07 \x01(\x08\x12\r\n\x05mixed\x18\x08 \x01(\x08\x12\r\n\x05reuse\x18\t \x01(\x08\x12\x15\n\rextremes_only\x18\n \x01(\x08\x42\x13\n\x11_exclude_below_db\"e\n\nTargetSpec\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07\x65ngines\x18\x02 \x03(\t\x12\x12\n\nprecisions\x18\x03 \x03(\t\x12\x0f\n\x07threads\x18\x04 \x03(\x03\x12\x13\n\x0b\x62\x61tch_sizes\x18\x05 \x03(\x03\"e\n\rBenchmarkSpec\x12\r\n\x05modes\x18\x01 \x03(\t\x12\x0e\n\x06warmup\x18\x02 \x01(\x03\x12\x0e\n\x06repeat\x18\x03 \x01(\x03\x12\x15\n\rrequire_quiet\x18\x04 \x01(\x08\x12\x0e\n\x06memory\x18\x05 \x01(\x08\"U\n\x0c\x45valuateSpec\x12$\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x16.quantfleet.v1.DataSet\x12\x0f\n\x07metrics\x18\x02 \x03(\t\x12\x0e\n\x06shards\x18\x03 \x01(\x03\"\xbd\x02\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12%\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x16.quantfleet.v1.FileRef\x12/\n\x0cinput_shapes\x18\x04 \x03(\x0b\x32\x19.quantfleet.v1.InputShape\x12*\n\npreprocess\x18\x05 \x01(\x0b\x32\x16.quantfleet.v1.FileRef\x12\x33\n\x0b\x63\x61libration\x18\x06 \x01(\x0b\x32\x1e.quantfleet.v1.CalibrationSpec\x12*\n\x07targets\x18\x07 \x03(\x0b\x32\x19.quantfleet.v1.TargetSpec\x12-\n\x08\x65valuate\x18\x08 \x01(\x0b\x32\x1b.quantfleet.v1.EvaluateSpec\"\xa7\x01\n\x07JobSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x06models\x18\x02 \x03(\x0b\x32\x18.quantfleet.v1.ModelSpec\x12/\n\tbenchmark\x18\x03 \x01(\x0b\x32\x1c.quantfleet.v1.BenchmarkSpec\x12\r\n\x05gates\x18\x04 \x03(\t\x12\x12\n\npatience_s\x18\x05 \x01(\x01\x12\x10\n\x08\x64ocument\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,17 +33,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quantfleet_protos.v1.job_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DATASET']._serialized_start=82
-  _globals['_DATASET']._serialized_end=150
-  _globals['_CALIBRATIONSPEC']._serialized_start=153
-  _globals['_CALIBRATIONSPEC']._serialized_end=408
-  _globals['_TARGETSPEC']._serialized_start=410
-  _globals['_TARGETSPEC']._serialized_end=511
-  _globals['_BENCHMARKSPEC']._serialized_start=513
-  _globals['_BENCHMARKSPEC']._serialized_end=614
-  _globals['_EVALUATESPEC']._serialized_start=616
-  _globals['_EVALUATESPEC']._serialized_end=701
-  _globals['_MODELSPEC']._serialized_start=704
-  _globals['_MODELSPEC']._serialized_end=1021
-  _globals['_JOBSPEC']._serialized_start=1024
-  _globals['_JOBSPEC']._serialized_end=1191
+  _globals['_DATASET']._serialized_end=195
+  _globals['_CALIBRATIONSPEC']._serialized_start=198
+  _globals['_CALIBRATIONSPEC']._serialized_end=453
+  _globals['_TARGETSPEC']._serialized_start=455
+  _globals['_TARGETSPEC']._serialized_end=556
+  _globals['_BENCHMARKSPEC']._serialized_start=558
+  _globals['_BENCHMARKSPEC']._serialized_end=659
+  _globals['_EVALUATESPEC']._serialized_start=661
+  _globals['_EVALUATESPEC']._serialized_end=746
+  _globals['_MODELSPEC']._serialized_start=749
+  _globals['_MODELSPEC']._serialized_end=1066
+  _globals['_JOBSPEC']._serialized_start=1069
+  _globals['_JOBSPEC']._serialized_end=1236
 # @@protoc_insertion_point(module_scope)

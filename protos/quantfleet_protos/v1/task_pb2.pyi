@@ -395,6 +395,7 @@ class BenchmarkWork(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     PREPROCESS_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     engine: _builtins.str
@@ -407,6 +408,8 @@ class BenchmarkWork(_message.Message):
     """Whether a figure taken on a noisy machine is refused."""
     memory: _builtins.bool
     """Whether the peak memory of each variant is measured, in a run of its own."""
+    kind: _builtins.str
+    """How end2end reads the outputs: classes, pixels, boxes; absent: as the preprocessing configuration says."""
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
         """The variants to interleave."""
@@ -451,18 +454,21 @@ class BenchmarkWork(_message.Message):
         data: _base_pb2.Slice | None = ...,
         preprocess: _base_pb2.FileRef | None = ...,
         memory: _builtins.bool = ...,
+        kind: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "preprocess", b"preprocess"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "data", b"data", "kind", b"kind", "preprocess", b"preprocess"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "memory", b"memory", "model", b"model", "modes", b"modes", "preprocess", b"preprocess", "repeat", b"repeat", "require_quiet", b"require_quiet", "threads", b"threads", "variants", b"variants", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "batch_sizes", b"batch_sizes", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "kind", b"kind", "memory", b"memory", "model", b"model", "modes", b"modes", "preprocess", b"preprocess", "repeat", b"repeat", "require_quiet", b"require_quiet", "threads", b"threads", "variants", b"variants", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
+    _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
 
 Global___BenchmarkWork: _TypeAlias = BenchmarkWork  # noqa: Y015
 
 @_typing.final
 class EvaluateWork(_message.Message):
-    """Predict the classes of labelled samples."""
+    """Run samples of which the truth is known, and compare."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -472,10 +478,14 @@ class EvaluateWork(_message.Message):
     INPUT_SHAPES_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     PREPROCESS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     engine: _builtins.str
     """Engine, by name."""
+    kind: _builtins.str
+    """What the model says of a sample: classes, pixels, boxes."""
     @_builtins.property
     def variant(self) -> Global___Variant:
         """What is evaluated."""
@@ -492,6 +502,10 @@ class EvaluateWork(_message.Message):
     def preprocess(self) -> _base_pb2.FileRef:
         """The model's preprocessing configuration, if any."""
 
+    @_builtins.property
+    def annotations(self) -> _base_pb2.FileRef:
+        """The boxes in the samples, COCO JSON; absent for other kinds."""
+
     def __init__(
         self,
         *,
@@ -501,10 +515,12 @@ class EvaluateWork(_message.Message):
         input_shapes: _abc.Iterable[_base_pb2.InputShape] | None = ...,
         data: _base_pb2.Slice | None = ...,
         preprocess: _base_pb2.FileRef | None = ...,
+        kind: _builtins.str = ...,
+        annotations: _base_pb2.FileRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "data", b"data", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "model", b"model", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "kind", b"kind", "model", b"model", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1165,32 +1181,14 @@ class BenchmarkResult(_message.Message):
 Global___BenchmarkResult: _TypeAlias = BenchmarkResult  # noqa: Y015
 
 @_typing.final
-class EvaluateResult(_message.Message):
-    """The prediction of every sample of a slice."""
+class ClassOutcome(_message.Message):
+    """The predicted class of every sample of a slice."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ENGINE_FIELD_NUMBER: _builtins.int
-    ENGINE_VERSION_FIELD_NUMBER: _builtins.int
-    PRECISION_FIELD_NUMBER: _builtins.int
-    QUANTIZATION_FIELD_NUMBER: _builtins.int
-    FORM_FIELD_NUMBER: _builtins.int
-    FIRST_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     PREDICTED_FIELD_NUMBER: _builtins.int
     IN_TOP5_FIELD_NUMBER: _builtins.int
-    engine: _builtins.str
-    """Engine, by name."""
-    engine_version: _builtins.str
-    """Version of the engine."""
-    precision: _builtins.str
-    """Precision: fp32 or int8."""
-    quantization: _builtins.str
-    """Quantization: none or static."""
-    form: _builtins.str
-    """Form, e.g. u8s8; empty for FP32."""
-    first: _builtins.int
-    """Index of the first sample, from 0."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Class labels."""
@@ -1206,19 +1204,161 @@ class EvaluateResult(_message.Message):
     def __init__(
         self,
         *,
-        engine: _builtins.str = ...,
-        engine_version: _builtins.str = ...,
-        precision: _builtins.str = ...,
-        quantization: _builtins.str = ...,
-        form: _builtins.str = ...,
-        first: _builtins.int = ...,
         labels: _abc.Iterable[_builtins.int] | None = ...,
         predicted: _abc.Iterable[_builtins.int] | None = ...,
         in_top5: _abc.Iterable[_builtins.bool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "engine_version", b"engine_version", "first", b"first", "form", b"form", "in_top5", b"in_top5", "labels", b"labels", "precision", b"precision", "predicted", b"predicted", "quantization", b"quantization"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_top5", b"in_top5", "labels", b"labels", "predicted", b"predicted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassOutcome: _TypeAlias = ClassOutcome  # noqa: Y015
+
+@_typing.final
+class PixelOutcome(_message.Message):
+    """How many pixels of which class were taken for which."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    samples: _builtins.int
+    """Samples judged, count."""
+    classes: _builtins.int
+    """Classes, count."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The confusion matrix row by row, a row for each true class: pixels, counts."""
+
+    def __init__(
+        self,
+        *,
+        samples: _builtins.int = ...,
+        classes: _builtins.int = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "counts", b"counts", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PixelOutcome: _TypeAlias = PixelOutcome  # noqa: Y015
+
+@_typing.final
+class BoxOutcome(_message.Message):
+    """Mean average precision of boxes as COCO defines it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    MAP_FIELD_NUMBER: _builtins.int
+    MAP50_FIELD_NUMBER: _builtins.int
+    samples: _builtins.int
+    """Samples judged, count."""
+    map: _builtins.float
+    """Over overlaps of 0.50 to 0.95, percent."""
+    map50: _builtins.float
+    """At an overlap of 0.50, percent."""
+    def __init__(
+        self,
+        *,
+        samples: _builtins.int = ...,
+        map: _builtins.float = ...,
+        map50: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["map", b"map", "map50", b"map50", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoxOutcome: _TypeAlias = BoxOutcome  # noqa: Y015
+
+@_typing.final
+class Outcome(_message.Message):
+    """What a slice of samples came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASS_OUTCOME_FIELD_NUMBER: _builtins.int
+    PIXEL_OUTCOME_FIELD_NUMBER: _builtins.int
+    BOX_OUTCOME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def class_outcome(self) -> Global___ClassOutcome:
+        """Of a classifier."""
+
+    @_builtins.property
+    def pixel_outcome(self) -> Global___PixelOutcome:
+        """Of a segmenter."""
+
+    @_builtins.property
+    def box_outcome(self) -> Global___BoxOutcome:
+        """Of a detector."""
+
+    def __init__(
+        self,
+        *,
+        class_outcome: Global___ClassOutcome | None = ...,
+        pixel_outcome: Global___PixelOutcome | None = ...,
+        box_outcome: Global___BoxOutcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box_outcome", b"box_outcome", "class_outcome", b"class_outcome", "outcome", b"outcome", "pixel_outcome", b"pixel_outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box_outcome", b"box_outcome", "class_outcome", b"class_outcome", "outcome", b"outcome", "pixel_outcome", b"pixel_outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["class_outcome", "pixel_outcome", "box_outcome"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+
+@_typing.final
+class EvaluateResult(_message.Message):
+    """An evaluation of a slice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINE_FIELD_NUMBER: _builtins.int
+    ENGINE_VERSION_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    engine: _builtins.str
+    """Engine, by name."""
+    engine_version: _builtins.str
+    """Version of the engine."""
+    precision: _builtins.str
+    """Precision: fp32 or int8."""
+    quantization: _builtins.str
+    """Quantization: none or static."""
+    form: _builtins.str
+    """Form, e.g. u8s8; empty for FP32."""
+    first: _builtins.int
+    """Index of the first sample, from 0."""
+    @_builtins.property
+    def outcome(self) -> Global___Outcome:
+        """What the samples came to."""
+
+    def __init__(
+        self,
+        *,
+        engine: _builtins.str = ...,
+        engine_version: _builtins.str = ...,
+        precision: _builtins.str = ...,
+        quantization: _builtins.str = ...,
+        form: _builtins.str = ...,
+        first: _builtins.int = ...,
+        outcome: Global___Outcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "engine_version", b"engine_version", "first", b"first", "form", b"form", "outcome", b"outcome", "precision", b"precision", "quantization", b"quantization"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,7 +35,7 @@ class Cache:
 
     @asynccontextmanager
     async def inputs(self, stub: "ArtifactsAsyncStub", work: Work) -> AsyncIterator[None]:
-        """Have every file of a task here, its samples too, until the block ends. Raises as `download` does."""
+        """Have every file of a task here, samples and masks too, until the block ends. Raises as `download` does."""
         digests = {ref.digest for ref in files_of(work)}
         self._used.update(digests)
         try:
@@ -56,12 +56,12 @@ class Cache:
                 del self._used[digest]
                 self._fetching.pop(digest, None)
 
-    def _samples(self, work: Work) -> set[str]:
+    def _samples(self, work: Work) -> frozenset[str]:
         part = slice_of(work)
         if part is None:
-            return set()
+            return frozenset()
         manifest = Manifest.from_json((self.directory / part.manifest.digest).read_bytes())
-        return {sample.digest for sample in manifest.samples[part.first : part.first + part.count]}
+        return manifest.digests(part.first, part.count)
 
     async def _fetch(self, stub: "ArtifactsAsyncStub", digests: Iterable[str]) -> None:
         queue = iter(sorted(digests))
