@@ -82,6 +82,7 @@ def resize_within(shortest: int, longest: int, interpolation: int) -> Operator:
         ratio = shortest / small
         if np.round(ratio * large) > longest:
             ratio = longest / large
+        _check_extent((round(small * ratio), 1), picture)
         image = opencv().resize(picture.image, None, fx=ratio, fy=ratio, interpolation=interpolation)
         return Picture(image, picture.geometry.scaled(_size(image), (ratio, ratio)))
 
@@ -172,8 +173,15 @@ def _in_ratio(picture: Picture, ratio: float, interpolation: int) -> Picture:
 def _resized(picture: Picture, size: Size, interpolation: int, ratio: Pair | None = None) -> Picture:
     if picture.geometry.size == size:
         return picture
+    _check_extent(size, picture)
     image: Image = opencv().resize(picture.image, size[::-1], interpolation=interpolation)
     return Picture(image, picture.geometry.scaled(size, ratio))
+
+
+def _check_extent(size: Size, picture: Picture) -> None:
+    if 0 in size:
+        rows, columns = picture.geometry.size
+        raise SampleMismatchError(f"of {columns}x{rows} pixels nothing is left when it is scaled in that ratio")
 
 
 def _on_canvas(picture: Picture, size: Size, fill: tuple[float, ...], top: int, left: int) -> Picture:
