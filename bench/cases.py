@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quantfleet_worker.preprocessing.preprocessor import parse
+from quantfleet_domain.calibration.graph import InputTensor
+from quantfleet_worker.preprocessing.configuration import parse
 
 Array = NDArray[np.float32]
 CALIBRATION_SAMPLES = 100
@@ -45,8 +46,9 @@ class Case:
         names = [name for name, _ in self.labels()][:limit]
         if self.preprocess is None:
             return [_text_line(self.samples / name) for name in names]
-        preprocess = parse(self.preprocess.read_text())
-        return [preprocess((self.samples / name).read_bytes(), name) for name in names]
+        inputs = (InputTensor(self.input_name, (), "float32"),)
+        preprocess = parse(self.preprocess.read_text()).preprocessor(inputs)
+        return [preprocess((self.samples / name).read_bytes(), name).feeds[self.input_name] for name in names]
 
 
 def cases(data: Path) -> list[Case]:

@@ -75,7 +75,7 @@ class Library:
         kept: set[str] = set()
         for entry in self._ledger.jobs.values():
             kept |= entry.spec.inputs()
-            kept.update(s.digest for manifest in entry.manifests.values() for s in manifest.samples)
+            kept.update(*(manifest.digests() for manifest in entry.manifests.values()))
             kept.update(digest for result in entry.results.values() for digest in artifacts_of(result))
         doomed = collectable(self._records.values(), kept, time.time(), age_s)
         self._deleting.update(doomed)

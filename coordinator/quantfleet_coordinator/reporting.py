@@ -23,7 +23,7 @@ from quantfleet_domain.jobs.work import (
     TrainResult,
 )
 from quantfleet_domain.measurement.latency import throughput_per_s
-from quantfleet_domain.reporting import gates
+from quantfleet_domain.reporting import accuracy, gates
 from quantfleet_domain.reporting.report import (
     Absent,
     Accuracy,
@@ -181,27 +181,13 @@ def _shards(entry: JobEntry, detail: Detail, key: VariantKey) -> list[EvaluateRe
 
 
 def _accuracy(entry: JobEntry, detail: Detail, key: VariantKey) -> tuple[Accuracy, ...]:
-    """The metrics that the job asks for, and for INT8 the agreement: how often its class is FP32's."""
+    """The metrics that the job asks for, and for other variants than FP32 how far they agree with it."""
     model = next(m for m in entry.spec.models if m.name == detail.model)
     parts = _shards(entry, detail, key)
     if not parts or not model.evaluate:
         return ()
-    labels = [label for part in parts for label in part.labels]
-    predicted = [p for part in parts for p in part.predicted]
-    hits = {
-        "top1": sum(p == label for p, label in zip(predicted, labels, strict=True)),
-        "top5": sum(best for part in parts for best in part.in_top5),
-    }
-    figures = [_percent(metric, hits[metric], len(labels)) for metric in model.evaluate.metrics]
-    reference = [p for part in _shards(entry, detail, FP32) for p in part.predicted]
-    if key != FP32 and len(reference) == len(predicted):
-        same = sum(p == q for p, q in zip(predicted, reference, strict=True))
-        figures.append(_percent("agreement", same, len(predicted)))
-    return tuple(figures)
-
-
-def _percent(metric: str, hits: int, samples: int) -> Accuracy:
-    return Accuracy(metric, 100 * hits / samples, "percent", samples)
+    reference = _shards(entry, detail, FP32) if key != FP32 else []
+    return accuracy.figures(model.evaluate.metrics, parts, reference)
 
 
 def _only_evaluated(entry: JobEntry) -> Iterable[Result]:

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from paddle import nn
 from prepare import Digits, load
 
-from quantfleet_worker.preprocessing.preprocessor import parse
+from quantfleet_domain.calibration.graph import InputTensor
+from quantfleet_worker.preprocessing.configuration import parse
 
 HERE = Path(__file__).parent
 MODEL = HERE / "model"
-PREPROCESS = parse((HERE / "inference_cls.yaml").read_text())
 SIDE = 64
+INPUT = InputTensor("x", (1, 3, SIDE, SIDE), "float32")
+PREPROCESS = parse((HERE / "inference_cls.yaml").read_text()).preprocessor((INPUT,))
 EPOCHS = 10
 BATCH = 32
 LEARNING_RATE = 2e-3
@@ -78,7 +80,7 @@ def _augmented(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArr
 def _batch(pictures: list[NDArray[np.uint8]]) -> paddle.Tensor:
     """Bring grey pictures to the net's input, (n, 3, 64, 64) float32, as inference_cls.yaml states."""
     encoded = [cv2.imencode(".png", picture)[1].tobytes() for picture in pictures]
-    return paddle.to_tensor(np.concatenate([PREPROCESS(png, "digit") for png in encoded]))
+    return paddle.to_tensor(np.concatenate([PREPROCESS(png, "digit").feeds["x"] for png in encoded]))
 
 
 def _accuracy(net: nn.Layer, digits: Digits) -> float:

@@ -11,7 +11,7 @@ from quantfleet_coordinator.store.records import JobRecord
 from quantfleet_domain.hardware.facts import DeviceFacts, Package
 from quantfleet_domain.jobs.lifecycle import Job, TaskState
 from quantfleet_domain.jobs.plan import shard_of
-from quantfleet_domain.jobs.work import Absence, BenchmarkResult, EvaluateResult, Measured, Ratio, Result
+from quantfleet_domain.jobs.work import Absence, BenchmarkResult, ClassOutcome, EvaluateResult, Measured, Ratio, Result
 from quantfleet_domain.measurement.latency import summarize
 from quantfleet_domain.measurement.quiet import Conditions
 from quantfleet_domain.reporting.report import Report
@@ -68,9 +68,8 @@ def report_of(
             labels = (0,) * count
             kind = "static" if detail.precision == "int8" else "none"
             best = (True,) * count
-            results[name] = EvaluateResult(
-                "onnxruntime-cpu", version, detail.precision, kind, form, first, labels, labels, best
-            )
+            outcome = ClassOutcome(labels, labels, best)
+            results[name] = EvaluateResult("onnxruntime-cpu", version, detail.precision, kind, form, first, outcome)
     entry.results.update(results)
     return write_report(entry, {("n1", "cpu:0"): facts or device()}, lambda _: b"")
 

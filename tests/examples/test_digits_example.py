@@ -10,7 +10,8 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from quantfleet_worker.preprocessing.preprocessor import parse
+from quantfleet_domain.calibration.graph import InputTensor
+from quantfleet_worker.preprocessing.configuration import parse
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits"
 
@@ -28,9 +29,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def held_back(data: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The held-back digits as the network's input, (500, 3, 64, 64), and their labels."""
-    preprocess = parse((EXAMPLE / "inference_cls.yaml").read_text())
+    inputs = (InputTensor("x", (1, 3, 64, 64), "float32"),)
+    preprocess = parse((EXAMPLE / "inference_cls.yaml").read_text()).preprocessor(inputs)
     lines = [line.rsplit(" ", 1) for line in (data / "evaluation.txt").read_text().splitlines()]
-    inputs = [preprocess((data / "evaluation" / name).read_bytes(), name) for name, _ in lines]
+    inputs = [preprocess((data / "evaluation" / name).read_bytes(), name).feeds["x"] for name, _ in lines]
     return np.concatenate(inputs), np.array([int(label) for _, label in lines])
 
 

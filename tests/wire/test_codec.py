@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.jobs.lifecycle import Failure
 from quantfleet_domain.jobs.spec import JobSpec
-from quantfleet_domain.jobs.work import BenchmarkResult, CalibrateWork, Measured, Result, Work
+from quantfleet_domain.jobs.work import BenchmarkResult, CalibrateWork, EvaluateResult, Measured, Result, Work
 from quantfleet_protos.v1 import base_pb2, hardware_pb2, job_pb2, task_pb2
 from quantfleet_wire.codec import decode, decode_union, encode
 
@@ -39,8 +39,15 @@ def pairs_below(kind: Any, message: Any, seen: dict[Any, Any]) -> dict[Any, Any]
         return seen
     seen[kind] = message
     for name, hint in typing.get_type_hints(kind).items():
-        if (nested := inner(hint)) is not None:
-            pairs_below(nested, message.fields_by_name[name].message_type, seen)
+        below = message.fields_by_name[name].message_type
+        cases = [case for case in typing.get_args(hint) if dataclasses.is_dataclass(case)]
+        if len(cases) > 1:
+            oneof = {field.message_type.name: field.message_type for field in below.oneofs[0].fields}
+            assert set(oneof) == {case.__name__ for case in cases}
+            for case in cases:
+                pairs_below(case, oneof[case.__name__], seen)
+        elif (nested := inner(hint)) is not None:
+            pairs_below(nested, below, seen)
     return seen
 
 
@@ -90,7 +97,7 @@ def test_a_value_comes_back_as_it_went(kind: Any, message: Any) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.one_of(strategy(CalibrateWork), strategy(BenchmarkResult), strategy(Measured)))
+@given(st.one_of(strategy(CalibrateWork), strategy(BenchmarkResult), strategy(EvaluateResult), strategy(Measured)))
 def test_a_case_of_a_union_comes_back_as_that_case(value: Any) -> None:
     if isinstance(value, Measured):
         assert decode(encode(value, task_pb2.Measured), Measured) == value

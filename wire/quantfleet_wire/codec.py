@@ -83,6 +83,8 @@ def _read(message: Any, kind: Any) -> Any:
 
 
 def _value(raw: Any, hint: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        return decode_union(raw, hint)
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
         return tuple(_value(each, item) for each in raw)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantfleet.jobfile import measuring, models, quantizing, samples, scales
+from quantfleet.jobfile import judging, measuring, models, quantizing, samples, scales
+from quantfleet.jobfile.judging import EvaluatePart
 from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.quantizing import QuantizationPart
 from quantfleet.jobfile.samples import Found
@@ -16,7 +17,6 @@ from quantfleet_domain.calibration.calibrators import (
 )
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.spec import (
-    METRICS,
     MODEL_FORMATS,
     MODES,
     BenchmarkSpec,
@@ -54,7 +54,6 @@ CALIBRATION_KEYS = (
     "reuse",
     "extremes_only",
 )
-EVALUATE_KEYS = ("data", "metrics", "shards")
 
 
 @dataclass(frozen=True)
@@ -75,15 +74,6 @@ class CalibrationPart:
     mixed: bool
     reuse: bool
     extremes_only: bool
-
-
-@dataclass(frozen=True)
-class EvaluatePart:
-    """The labelled samples and what is computed from them; `shards` 0 is auto."""
-
-    samples: tuple[Found, ...]
-    metrics: tuple[str, ...]
-    shards: int
 
 
 @dataclass(frozen=True)
@@ -178,9 +168,9 @@ def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
     if "/" in name or name in (".", "..") or not name.isprintable():
         raise name_value.error(f"{name!r} is no name for a model", "use a name without '/'")
     calibration, calibration_data = _section("calibration", CALIBRATION_KEYS, job, keys)
-    evaluate, evaluate_data = _section("evaluate", EVALUATE_KEYS, job, keys)
+    evaluate, evaluate_data = _section("evaluate", judging.KEYS, job, keys)
     calibration_part = _calibration(calibration, calibration_data, base) if calibration else None
-    evaluate_part = _evaluate(evaluate, evaluate_data, base) if evaluate else None
+    evaluate_part = judging.evaluation(evaluate, evaluate_data, base) if evaluate else None
     found = [*(calibration_part.samples if calibration_part else ()), *(evaluate_part.samples if evaluate_part else ())]
     targets = keys.get("targets", job.get("targets"))
     quantized = quantizing.is_quantized(files)
@@ -242,11 +232,11 @@ def _calibration(keys: dict[str, Value], data: dict[str, Value], base: Path) -> 
         todo = f"leave it out, or write `calibrator: {'` or `calibrator: '.join(EXTREMES_CALIBRATORS)}`"
         raise keys["extremes_only"].error(f"calibrator {calibrator} needs more than extremes", todo)
     return CalibrationPart(
-        samples=samples.find(keys["data"], data, base, labelled=False) if "data" in keys else (),
+        samples=samples.find(keys["data"], data, base, None) if "data" in keys else (),
         scales=scales.find(keys, base),
         calibrator=calibrator,
         percentile=percentile,
-        shards=_shards(keys.get("shards")),
+        shards=measuring.shards(keys.get("shards")),
         bias_correction=keys["bias_correction"].boolean() if "bias_correction" in keys else True,
         exclude_below_db=keys["exclude_below_db"].number() if "exclude_below_db" in keys else None,
         ties=keys["ties"].boolean() if "ties" in keys else True,
@@ -256,33 +246,6 @@ def _calibration(keys: dict[str, Value], data: dict[str, Value], base: Path) -> 
     )
 
 
-def _evaluate(keys: dict[str, Value], data: dict[str, Value], base: Path) -> EvaluatePart:
-    if "data" not in keys:
-        value = next(iter(keys.values()))
-        raise value.error("the evaluation has no data", "give `data: {path: DIRECTORY, list: FILE}`")
-    return EvaluatePart(
-        samples=samples.find(keys["data"], data, base, labelled=True),
-        metrics=keys["metrics"].each(lambda value: value.choice("metric", METRICS), "metric")
-        if "metrics" in keys
-        else METRICS,
-        shards=_shards(keys.get("shards")),
-    )
-
-
-def _shards(value: Value | None) -> int:
-    if value is None:
-        return 0
-    try:
-        return value.count(1)
-    except QuantfleetError:
-        try:
-            if value.text() == "auto":
-                return 0
-        except QuantfleetError:
-            pass
-        raise value.error("shards is no count", "give a whole number from 1 on, or auto") from None
-
-
 def _preprocess(
     model: Value, files: ModelFiles, sections: tuple[dict[str, Value], ...], base: Path, found: list[Found]
 ) -> Path | None:
@@ -290,20 +253,23 @@ def _preprocess(
     paths = [value.path(base) for value in given]
     for value, path in zip(given, paths, strict=True):
         if not path.is_file():
-            todo = "give a PaddleClas inference_cls.yaml"
+            todo = f"give one of {', '.join((*models.PICTURE_NAMES, *models.TEXT_NAMES))}"
             raise value.error(f"there is no preprocessing file {path}", todo, ErrorCode.PREPROCESS_INVALID)
     if len({path.resolve() for path in paths}) > 1:
         todo = "a model has one preprocessing: give the same file for calibration and evaluation"
         raise given[1].error("calibration and evaluation name different preprocessing files", todo)
     if paths:
         return paths[0]
-    pictures = [sample for sample in found if sample.path.suffix.lower() not in samples.TENSORS]
-    if not pictures:
+    raw = [sample for sample in found if sample.path.suffix.lower() not in samples.TENSORS]
+    if not raw:
         return None
-    beside = files.preprocess()
+    text = raw[0].path.suffix.lower() in samples.TEXTS
+    names = models.TEXT_NAMES if text else models.PICTURE_NAMES
+    beside = files.beside(names)
     if beside is None:
-        todo = f"give `preprocess:` beside the data's path, or put {models.PREPROCESS_NAME} beside the model"
-        what = f"{pictures[0].path.name} is a picture, and nothing says how it becomes the model's input"
+        todo = f"give `preprocess:` beside the data's path, or put {' or '.join(names)} beside the model"
+        kind = "text" if text else "picture"
+        what = f"{raw[0].path.name} is a {kind}, and nothing says how it becomes the model's input"
         raise model.error(what, todo, ErrorCode.PREPROCESS_INVALID)
     return beside
 

@@ -1,4 +1,4 @@
-"""What a job file says of measuring: targets, protocol, gates and times. Not for models and samples."""
+"""What a job file says of measuring: targets, protocol, shards, gates and times. Not for models and samples."""
 
 import re
 
@@ -56,6 +56,21 @@ def benchmark(value: Value | None, modes: tuple[str, ...]) -> BenchmarkSpec:
         require_quiet=keys["quiet"].boolean() if "quiet" in keys else False,
         memory=keys["memory"].boolean() if "memory" in keys else False,
     )
+
+
+def shards(value: Value | None) -> int:
+    """How many tasks share samples; 0 for auto, which is the default."""
+    if value is None:
+        return 0
+    try:
+        return value.count(1)
+    except QuantfleetError:
+        try:
+            if value.text() == "auto":
+                return 0
+        except QuantfleetError:
+            pass
+        raise value.error("shards is no count", "give a whole number from 1 on, or auto") from None
 
 
 def gate(value: Value) -> str:

@@ -1,12 +1,14 @@
 """Which files on this disk make up a model. Not for reading them: no engine is imported here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from quantfleet.jobfile.tree import Value
 from quantfleet_domain.errors import ErrorCode
 
-PREPROCESS_NAME = "inference_cls.yaml"
+PICTURE_NAMES = ("inference_cls.yaml", "infer_cfg.yml", "deploy.yaml")
+TEXT_NAMES = ("tokenizer.json",)
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,9 @@ class ModelFiles:
     directory: Path
     files: tuple[Path, ...]
 
-    def preprocess(self) -> Path | None:
-        """The configuration that lies beside the model, if one does."""
-        beside = self.directory / PREPROCESS_NAME
-        return beside if beside.is_file() else None
+    def beside(self, names: Sequence[str]) -> Path | None:
+        """The first file of these names that lies beside the model, if one does."""
+        return next((self.directory / name for name in names if (self.directory / name).is_file()), None)
 
 
 def find(value: Value, path: Path, stated: str | None) -> ModelFiles:

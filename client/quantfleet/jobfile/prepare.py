@@ -1,11 +1,12 @@
 """From a job file to what is submitted: every file hashed, every path a digest. Not for sending it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quantfleet.jobfile import document, scales
-from quantfleet.jobfile.document import CalibrationPart, EvaluatePart, JobDocument, ModelPart
+from quantfleet.jobfile.document import CalibrationPart, JobDocument, ModelPart
+from quantfleet.jobfile.judging import EvaluatePart
 from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.quantizing import TrainingPart
 from quantfleet.jobfile.samples import Found
@@ -82,8 +83,7 @@ class _Hashing:
 
     def data(self, samples: tuple[Found, ...], name: str) -> DataSet:
         """The data set of these samples; its manifest is a file of its own."""
-        rows = [(self.file(sample.path, sample.name), sample.label) for sample in samples]
-        content = Manifest(tuple(Sample(ref.name, ref.digest, ref.size, label) for ref, label in rows)).to_json()
+        content = Manifest(tuple(self._sample(sample) for sample in samples)).to_json()
         return DataSet(self.made(content, name), len(samples))
 
     def made(self, content: bytes, name: str) -> FileRef:
@@ -92,6 +92,11 @@ class _Hashing:
         self.files[digest] = content
         return FileRef(name, digest, len(content))
 
+    def _sample(self, found: Found) -> Sample:
+        ref = self.file(found.path, found.name)
+        mask = self.file(found.mask[1], found.mask[0]) if found.mask else None
+        return Sample(ref.name, ref.digest, ref.size, found.label, mask)
+
 
 def _count(job: JobDocument) -> int:
     paths: set[Path] = set()
@@ -99,7 +104,10 @@ def _count(job: JobDocument) -> int:
         paths.update(part.files.files)
         paths.update([part.preprocess] if part.preprocess else [])
         for section in (part.calibration, part.evaluate, *part.quantization.trainings):
-            paths.update(sample.path for sample in (section.samples if section else ()))
+            for sample in section.samples if section else ():
+                paths.update([sample.path, *([sample.mask[1]] if sample.mask else [])])
+        if part.evaluate and part.evaluate.annotations:
+            paths.add(part.evaluate.annotations)
         paths.update(part.quantization.given.files if part.quantization.given else ())
         for training in part.quantization.trainings:
             paths.update(path for path in (training.config, training.weights, training.resume) if path)
@@ -173,4 +181,7 @@ def _calibration(part: CalibrationPart, name: str, files: tuple[FileRef, ...], h
 
 
 def _evaluate(part: EvaluatePart, hashing: _Hashing) -> EvaluateSpec:
-    return EvaluateSpec(hashing.data(part.samples, "evaluation.json"), part.metrics, part.shards)
+    data = hashing.data(part.samples, "evaluation.json")
+    if part.annotations:
+        data = replace(data, annotations=hashing.file(part.annotations, part.annotations.name))
+    return EvaluateSpec(data, part.metrics, part.shards)

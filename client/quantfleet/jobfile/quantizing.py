@@ -152,7 +152,7 @@ def _training(
         if key not in keys:
             raise item.error(f"quantization {method} has no {key}", f"write `{key}:`; the guide has an example")
     if "data" in keys:
-        found = samples.find(keys["data"], keys["data"].mapping(samples.KEYS), base, labelled=False)
+        found = samples.find(keys["data"], keys["data"].mapping(samples.KEYS), base, None)
     elif calibration:
         found = calibration
     else:

@@ -54,7 +54,7 @@ class Desk:
         # Nothing is awaited from here on, so that what is stored now cannot be collected before the job refers to it.
         self._require(entry.spec.inputs(), "the job")
         for manifest in entry.manifests.values():
-            self._require({sample.digest for sample in manifest.samples}, "the job's manifest")
+            self._require(manifest.digests(), "the job's manifest")
         self._ledger.jobs[entry.record.id] = entry
         audited = self._ledger.audited(f"user/{user}", "job.submit", entry.record.id)
         await self._ledger.apply(entry.record.id, Started(), None, (entry.record, audited))
@@ -122,7 +122,7 @@ class Desk:
                             f"{data.manifest.name} lists {len(manifest.samples)} samples, the job {data.samples}",
                             "submit the job again",
                         )
-                    self._require({sample.digest for sample in manifest.samples}, f"manifest {data.manifest.name}")
+                    self._require(manifest.digests(), f"manifest {data.manifest.name}")
                     manifests[data.manifest.digest] = manifest
             if model.calibration and model.calibration.scales:
                 table = ScaleTable.from_json(self._read(model.calibration.scales.digest))

@@ -9,7 +9,6 @@ from quantfleet_coordinator.jobs.entry import JobEntry, digest_of, result_bytes
 from quantfleet_coordinator.jobs.ledger import Ledger
 from quantfleet_coordinator.store.base import Record, storable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.jobs.assignment import slices_of
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Starved, Task, TaskState
 from quantfleet_domain.jobs.placement import Candidate, Claim, Place, choose, reason, why_not
 from quantfleet_domain.jobs.results import check_result
@@ -156,8 +155,7 @@ class Dispatcher:
         self._ledger.nodes.heard(node, incarnation)
         entry, known = self._task(job, task)
         if known.state is TaskState.LEASED:  # else it is refused anyhow, and its work may no longer be known
-            part = next(iter(slices_of(entry.work(task))), None)
-            check_result(entry.plan.details[task], part, result)
+            check_result(entry.plan.details[task], entry.work(task), result)
         missing = [digest for digest in artifacts_of(result) if not self._stored(digest)]
         if missing:
             raise QuantfleetError(

@@ -146,12 +146,11 @@ class JobEntry:
         return self.requirement(task).pool
 
     def readable(self, task: str) -> frozenset[str]:
-        """The digests that the holder of a task may read: its files, its manifest, the samples of its slice."""
+        """The digests that the holder of a task may read: its files, its manifest, its slice's samples and masks."""
         what = self.work(task)
         digests = {ref.digest for ref in files_of(what)}
         for part in slices_of(what):
-            samples = self.manifests[part.manifest.digest].samples[part.first : part.first + part.count]
-            digests.update(sample.digest for sample in samples)
+            digests |= self.manifests[part.manifest.digest].digests(part.first, part.count)
         return frozenset(digests)
 
     def event(self, sequence: int, at: float) -> control_pb2.WatchJobResponse:

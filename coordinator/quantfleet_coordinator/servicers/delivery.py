@@ -1,16 +1,17 @@
 """Which files a finished job hands to its user: scale tables and quantized models. Not for the report itself."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.jobs.assignment import corrections_of, scales_of
 from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import BenchmarkResult, QuantizeResult, TrainResult
+from quantfleet_domain.jobs.work import BenchmarkResult, ModelForm, QuantizeResult, TrainResult
 
 
 def delivered_files(entry: JobEntry) -> list[FileRef]:
-    """MODEL/scales.json, MODEL/corrections.json, MODEL/samples-….json, MODEL/RUNTIME-FORM/… and MODEL/METHOD/… with the
-    model's own configuration, and of a training its last checkpoint, MODEL/METHOD/checkpoint."""
+    """MODEL/scales.json, MODEL/corrections.json, MODEL/samples-….json, MODEL/RUNTIME-FORM/… with the model's own
+    configuration, and of a training MODEL/METHOD/RUNTIME-FORM/… and its last checkpoint, MODEL/METHOD/checkpoint."""
     found: list[FileRef] = []
     for spec in entry.spec.models:
         if f"{spec.name}/merge" in entry.results or (spec.calibration and spec.calibration.scales):
@@ -20,14 +21,17 @@ def delivered_files(entry: JobEntry) -> list[FileRef]:
         detail = entry.plan.details[name]
         model = detail.model
         if isinstance(result, QuantizeResult):
-            for form in result.forms:
-                folder = f"{model}/{result.runtime}-{form.form}"
-                found += [replace(ref, name=f"{folder}/{ref.name}") for ref in form.files]
+            found += _forms(f"{model}/{result.runtime}", result.forms)
         elif (
             isinstance(result, TrainResult) and f"{model}/train/{result.method}/{detail.stage + 1}" not in entry.results
         ):
-            made = [*result.best.form.files, replace(result.checkpoint, name="checkpoint")]
-            found += [replace(ref, name=f"{model}/{result.method}/{ref.name}") for ref in made]
+            found.append(replace(result.checkpoint, name=f"{model}/{result.method}/checkpoint"))
+            for made in result.best.made:
+                found += _forms(f"{model}/{result.method}/{made.runtime}", made.forms)
         elif isinstance(result, BenchmarkResult):
             found.append(replace(result.samples, name=f"{model}/samples-{result.engine}-{detail.target}.json"))
     return found
+
+
+def _forms(prefix: str, forms: Iterable[ModelForm]) -> list[FileRef]:
+    return [replace(ref, name=f"{prefix}-{form.form}/{ref.name}") for form in forms for ref in form.files]

@@ -9,7 +9,7 @@ from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
 from quantfleet_domain.hardware.offers import ENGINES, REFERENCE_ENGINE
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Detail, corrected_runtimes, shard_of
-from quantfleet_domain.jobs.spec import TRAINED, FileRef, JobSpec, ModelSpec
+from quantfleet_domain.jobs.spec import TRAINED, FileRef, JobSpec, ModelSpec, kind_of
 from quantfleet_domain.jobs.variants import VariantKey, measurable
 from quantfleet_domain.jobs.work import (
     Absence,
@@ -31,6 +31,7 @@ from quantfleet_domain.jobs.work import (
     Slice,
     TrainResult,
     TrainWork,
+    Validation,
     Variant,
     Work,
 )
@@ -147,6 +148,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 input_shapes=_inspected(model.name, results).input_shapes,
                 data=_any_samples(model),
                 preprocess=model.preprocess,
+                kind=kind_of(model.evaluate.metrics) if model.evaluate else None,
                 absent=tuple(
                     Absence(key.precision, key.quantization, "", 0, 0, NOT_MADE, applicable=True)
                     for key, variant in made.items()
@@ -159,7 +161,16 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
             assert variant is not None
             data = data_of(spec, detail, results)
             shapes = _inspected(model.name, results).input_shapes
-            return EvaluateWork(model.name, detail.engine, variant, shapes, data, model.preprocess)
+            return EvaluateWork(
+                model=model.name,
+                engine=detail.engine,
+                variant=variant,
+                input_shapes=shapes,
+                data=data,
+                preprocess=model.preprocess,
+                kind=kind_of(model.evaluate.metrics),
+                annotations=model.evaluate.data.annotations,
+            )
         case TaskKind.RECALL | TaskKind.MERGE | TaskKind.CHOOSE | TaskKind.SETTLE | TaskKind.REPORT:
             raise AssertionError(f"{detail.kind} is done by the coordinator")
 
@@ -241,7 +252,7 @@ def _train(model: ModelSpec, detail: Detail, results: Mapping[str, Result]) -> T
     training = model.training(detail.quantization)
     before = results.get(f"{model.name}/train/{detail.quantization}/{detail.stage - 1}")
     assert isinstance(before, TrainResult) or detail.stage == 0
-    validation = model.evaluate.data if model.evaluate and training.validate else None
+    judged = model.evaluate if training.validate else None
     return TrainWork(
         model=model.name,
         format=model.format,
@@ -253,8 +264,14 @@ def _train(model: ModelSpec, detail: Detail, results: Mapping[str, Result]) -> T
         checkpoint=before.checkpoint if isinstance(before, TrainResult) else training.resume,
         best=before.best if isinstance(before, TrainResult) else None,
         data=Slice(training.data.manifest, 0, training.data.samples),
-        validation=Slice(validation.manifest, 0, validation.samples) if validation else None,
-        metrics=model.evaluate.metrics if model.evaluate and validation else (),
+        validation=Validation(
+            data=Slice(judged.data.manifest, 0, judged.data.samples),
+            kind=kind_of(judged.metrics),
+            annotations=judged.data.annotations,
+            metric=judged.metrics[0],
+        )
+        if judged
+        else None,
     )
 
 
@@ -272,7 +289,7 @@ def _forms(
     if key.quantization in TRAINED:
         last = model.training(key.quantization).intervals - 1
         trained = results.get(f"{model.name}/train/{key.quantization}/{last}")
-        return (trained.best.form,) if isinstance(trained, TrainResult) else None
+        return trained.best.forms(runtime) if isinstance(trained, TrainResult) else None
     if key.precision == "int8":
         suffix = "/dynamic" if key.quantization == "dynamic" else ""
         quantized = results.get(f"{model.name}/quantize/{runtime}{suffix}")
@@ -302,7 +319,7 @@ def _model(spec: JobSpec, detail: Detail) -> ModelSpec:
 
 
 def files_of(work_: Work) -> tuple[FileRef, ...]:
-    """Every file that a task may read, apart from the samples that its manifest names."""
+    """Every file that a task may read, apart from the samples and masks that its manifest names."""
     match work_:
         case InspectWork():
             found = [*work_.files, work_.preprocess]
@@ -314,9 +331,10 @@ def files_of(work_: Work) -> tuple[FileRef, ...]:
             found = [work_.reference, work_.graph, work_.scales, work_.corrections]
             found += [work_.data.manifest, work_.preprocess]
         case TrainWork():
-            training, best = work_.training, work_.best.form.files if work_.best else ()
-            found = [*work_.files, *best, work_.preprocess, work_.checkpoint, work_.data.manifest]
-            found += [training.config, training.weights, work_.validation.manifest if work_.validation else None]
+            training, validation = work_.training, work_.validation
+            found = [*work_.files, work_.preprocess, work_.checkpoint, work_.data.manifest]
+            found += [training.config, training.weights]
+            found += [validation.data.manifest, validation.annotations] if validation else []
         case QuantizeWork():
             found = [*work_.files, work_.reference, work_.scales, work_.corrections, work_.preprocess]
         case BenchmarkWork():
@@ -324,14 +342,14 @@ def files_of(work_: Work) -> tuple[FileRef, ...]:
             found += [work_.data.manifest if work_.data else None, work_.preprocess]
         case EvaluateWork():
             found = [ref for form in work_.variant.forms for ref in form.files]
-            found += [work_.data.manifest, work_.preprocess]
+            found += [work_.data.manifest, work_.preprocess, work_.annotations]
     return tuple(ref for ref in found if ref is not None)
 
 
 def slices_of(work_: Work) -> tuple[Slice, ...]:
     """The samples that a task reads, if any: first those that it is about."""
     if isinstance(work_, TrainWork):
-        return (work_.data, work_.validation) if work_.validation else (work_.data,)
+        return (work_.data, work_.validation.data) if work_.validation else (work_.data,)
     if isinstance(work_, InspectWork | QuantizeWork) or work_.data is None:
         return ()
     return (work_.data,)

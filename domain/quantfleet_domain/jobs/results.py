@@ -1,30 +1,39 @@
 """Whether a result is one that its task can have. Not for whether its figures are true or its artifacts good."""
 
+import math
+
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
+from quantfleet_domain.jobs.assignment import slices_of
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Detail
+from quantfleet_domain.jobs.spec import OutputKind
 from quantfleet_domain.jobs.validation import is_inside
 from quantfleet_domain.jobs.work import (
     BenchmarkResult,
+    BoxOutcome,
     CalibrateResult,
+    ClassOutcome,
     EvaluateResult,
+    EvaluateWork,
     InspectResult,
+    Outcome,
+    PixelOutcome,
     QuantizeResult,
     Result,
-    Slice,
     SumsResult,
     TrainResult,
+    Work,
 )
 
 
-def check_result(detail: Detail, part: Slice | None, result: Result) -> None:
-    """`part` are the samples that the task was given.
+def check_result(detail: Detail, asked: Work | None, result: Result) -> None:
+    """`asked` is what the task was given; None for a task of the coordinator's own.
 
     Raises QuantfleetError(WORKER_FAILED) for what later tasks or the report could not work with.
     """
     outside = (f"{name!r} leads out of its directory" for name in _paths(result) if not is_inside(name))
-    wrong = _wrong(detail, part, result) or next(outside, "")
+    wrong = _wrong(detail, asked, result) or next(outside, "")
     if wrong:
         raise QuantfleetError(
             ErrorCode.WORKER_FAILED,
@@ -33,7 +42,8 @@ def check_result(detail: Detail, part: Slice | None, result: Result) -> None:
         )
 
 
-def _wrong(detail: Detail, part: Slice | None, result: Result) -> str:
+def _wrong(detail: Detail, asked: Work | None, result: Result) -> str:
+    part = next(iter(slices_of(asked)), None) if asked else None
     first, count = (part.first, part.count) if part else (0, 0)
     match detail.kind, result:
         case TaskKind.INSPECT, InspectResult(numerics=numerics):
@@ -43,17 +53,31 @@ def _wrong(detail: Detail, part: Slice | None, result: Result) -> str:
         case ((TaskKind.SCORE | TaskKind.CORRECT), SumsResult(samples=samples, sums=sums)):
             return _differs("number of samples", samples, count) or ("" if sums else "it brings no sums")
         case TaskKind.TRAIN, TrainResult(method=method, best=best):
-            return _differs("method", method, detail.quantization) or ("" if best.form.files else "it brings no model")
+            return _differs("method", method, detail.quantization) or ("" if best.made else "it brings no model")
         case TaskKind.QUANTIZE, QuantizeResult(runtime=runtime, forms=forms):
             return _differs("runtime", runtime, detail.runtime) or ("" if forms else "it brings no form")
         case TaskKind.BENCHMARK, BenchmarkResult(engine=engine):
             return _differs("engine", engine, detail.engine)
         case TaskKind.EVALUATE, EvaluateResult(engine=engine, precision=precision, quantization=quantization):
-            lengths = (len(c) for c in (result.labels, result.predicted, result.in_top5))
-            found = (engine, precision, quantization, result.first, *lengths)
-            asked = (detail.engine, detail.precision, detail.quantization, first, *[count] * 3)
-            return _differs("slice", found, asked)
+            assert isinstance(asked, EvaluateWork)
+            found = (engine, precision, quantization, result.first)
+            wanted = (detail.engine, detail.precision, detail.quantization, first)
+            return _differs("slice", found, wanted) or _wrong_outcome(result.outcome, asked.kind, count)
     return f"it is a {type(result).__name__}"
+
+
+def _wrong_outcome(outcome: Outcome, kind: OutputKind, count: int) -> str:
+    match kind, outcome:
+        case OutputKind.CLASSES, ClassOutcome(labels, predicted, in_top5):
+            return _differs("number of samples", (len(labels), len(predicted), len(in_top5)), (count,) * 3)
+        case OutputKind.PIXELS, PixelOutcome(samples, classes, counts):
+            whole = len(counts) == classes * classes and min(counts, default=0) >= 0
+            return _differs("number of samples", samples, count) or ("" if whole else "it is no confusion matrix")
+        case OutputKind.BOXES, BoxOutcome(samples, precision, at_half):
+            figures = (precision, at_half)
+            shares = all(math.isfinite(figure) and 0 <= figure <= 100 for figure in figures)
+            return _differs("number of samples", samples, count) or ("" if shares else f"{figures} are no percentages")
+    return f"it brings a {type(outcome).__name__}"
 
 
 def _paths(result: Result) -> tuple[str, ...]:
@@ -62,7 +86,7 @@ def _paths(result: Result) -> tuple[str, ...]:
         case InspectResult(reference=reference, graph=graph):
             return tuple(ref.name for ref in (reference, graph) if ref)
         case TrainResult(best=best):
-            return tuple(ref.name for ref in best.form.files)
+            return tuple(ref.name for made in best.made for form in made.forms for ref in form.files)
         case QuantizeResult(runtime=runtime, forms=forms):
             return tuple(f"{runtime}-{form.form}/{ref.name}" for form in forms for ref in form.files)
     return ()

@@ -1,8 +1,9 @@
 """What a user submits, with every path already turned into a digest. Not for reading YAML (see quantfleet.jobfile)."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 MODEL_FORMATS = ("onnx", "paddle")
 MODES = ("runtime", "end2end")
@@ -11,7 +12,27 @@ QUANTIZATIONS = ("static", "dynamic", "qat", "distill", "given")
 """How an INT8 model comes about: from a scale table; with ranges found while it runs; by quantization-aware training;
 by distillation from the FP32 model; or as somebody else made it."""
 TRAINED = ("qat", "distill")
-METRICS = ("top1", "top5")
+
+
+class OutputKind(StrEnum):
+    """What a model says of a sample: its class, a class for each of its pixels, or boxes around what is in it."""
+
+    CLASSES = "classes"
+    PIXELS = "pixels"
+    BOXES = "boxes"
+
+
+METRICS_OF: Mapping[OutputKind, tuple[str, ...]] = {
+    OutputKind.CLASSES: ("top1", "top5", "accuracy"),
+    OutputKind.PIXELS: ("miou", "pixel_accuracy"),
+    OutputKind.BOXES: ("map", "map50"),
+}
+METRICS = tuple(metric for metrics in METRICS_OF.values() for metric in metrics)
+
+
+def kind_of(metrics: Sequence[str]) -> OutputKind:
+    """What a model must say for these metrics to be computed; by the first, where they do not agree."""
+    return next(kind for kind, known in METRICS_OF.items() if metrics[0] in known)
 
 
 @dataclass(frozen=True)
@@ -41,10 +62,18 @@ class InputShape:
 
 @dataclass(frozen=True)
 class DataSet:
-    """An ordered set of samples: `manifest` is the file that lists them, `samples` their number."""
+    """An ordered set of samples: `manifest` is the file that lists them, `samples` their number.
+
+    `annotations` is the COCO file that says which boxes are in them, where there is one.
+    """
 
     manifest: FileRef
     samples: int
+    annotations: FileRef | None = None
+
+    def inputs(self) -> frozenset[str]:
+        """The digests of the files that it names itself."""
+        return frozenset(ref.digest for ref in (self.manifest, self.annotations) if ref)
 
 
 @dataclass(frozen=True)
@@ -194,13 +223,14 @@ class JobSpec:
     document: str
 
     def inputs(self) -> frozenset[str]:
-        """The digests of everything that the job itself names (samples are named by the manifests)."""
+        """The digests of everything that the job itself names (samples and masks are named by the manifests)."""
         found: set[str] = set()
         for model in self.models:
             found.update(ref.digest for ref in model.files)
             if model.preprocess:
                 found.add(model.preprocess.digest)
-            found.update(data.manifest.digest for data in model.data_sets())
+            for data in model.data_sets():
+                found |= data.inputs()
             if model.given:
                 found.update(ref.digest for ref in model.given.files)
             for training in model.trainings:

@@ -8,14 +8,18 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.spec import (
     METRICS,
+    METRICS_OF,
     MODEL_FORMATS,
     MODES,
     PRECISIONS,
     QUANTIZATIONS,
     TRAINED,
+    EvaluateSpec,
     JobSpec,
     ModelSpec,
+    OutputKind,
     TrainingSpec,
+    kind_of,
 )
 from quantfleet_domain.reporting import gates
 
@@ -69,7 +73,7 @@ def _validate_model(model: ModelSpec) -> None:
     if model.evaluate:
         _require(model.evaluate.data.samples > 0, f"{where} has no evaluation samples", "give it some")
         _require(model.evaluate.shards >= 0, f"{where}: shards is negative", "give a count, or auto")
-        _known("metric", model.evaluate.metrics, METRICS)
+        _validate_metrics(where, model.evaluate)
     _validate_quantizations(where, model)
     for target in model.targets:
         for what, named in (("engines", target.engines), ("precisions", target.precisions)):
@@ -129,6 +133,18 @@ def _validate_training(where: str, model: ModelSpec, training: TrainingSpec) -> 
         f"{at} is to keep the best, and the job evaluates nothing",
         "give the job an `evaluate` section",
     )
+
+
+def _validate_metrics(where: str, evaluate: EvaluateSpec) -> None:
+    _known("metric", evaluate.metrics, METRICS)
+    _require(bool(evaluate.metrics), f"{where} has no metrics", "name some, or leave the evaluation out")
+    kind = kind_of(evaluate.metrics)
+    other = next((metric for metric in evaluate.metrics if metric not in METRICS_OF[kind]), None)
+    what = f"{where}: {other} judges something else than {evaluate.metrics[0]}"
+    _require(other is None, what, f"one evaluation has metrics of one kind: {', '.join(METRICS_OF[kind])}")
+    if kind is OutputKind.BOXES:
+        has = evaluate.data.annotations is not None
+        _require(has, f"{where}: {evaluate.metrics[0]} needs annotations", "give a COCO file")
 
 
 def is_inside(name: str) -> bool:

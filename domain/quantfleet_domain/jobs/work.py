@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from quantfleet_domain.calibration.graph import NumericsClass
-from quantfleet_domain.jobs.spec import FileRef, InputShape, TrainingSpec
+from quantfleet_domain.jobs.spec import FileRef, InputShape, OutputKind, TrainingSpec
 from quantfleet_domain.measurement.latency import LatencySummary
 from quantfleet_domain.measurement.quiet import Conditions
 
@@ -107,12 +107,38 @@ class QuantizeWork:
 
 
 @dataclass(frozen=True)
+class RuntimeForms:
+    """A quantized model in the forms that the engines of a runtime may prefer."""
+
+    runtime: str
+    forms: tuple[ModelForm, ...]
+
+
+@dataclass(frozen=True)
 class TrainedForm:
-    """The quantized model after so many iterations, and what its validation gave; None where there was none."""
+    """The quantized model after so many iterations, and what its validation gave; None where there was none.
+
+    `made` has it for every runtime that can execute it.
+    """
 
     iteration: int
     value: float | None
-    form: ModelForm
+    made: tuple[RuntimeForms, ...]
+
+    def forms(self, runtime: str) -> tuple[ModelForm, ...] | None:
+        """The forms of a runtime; None where it has none."""
+        return next((item.forms for item in self.made if item.runtime == runtime), None)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """By what the models of a training are compared: samples of which the truth is known, as `EvaluateWork` has it, and
+    a metric."""
+
+    data: Slice
+    kind: OutputKind
+    annotations: FileRef | None
+    metric: str
 
 
 @dataclass(frozen=True)
@@ -120,7 +146,7 @@ class TrainWork:
     """Train an interval, and make a quantized model of what came of it.
 
     `checkpoint` is that of the interval before, None for the first; `best` the best quantized model so far. `files` are
-    the FP32 model: the teacher of a distillation. The first of `metrics` decides on `validation` which model is best.
+    the FP32 model: the teacher of a distillation. Without `validation` the last model is the best.
     """
 
     model: str
@@ -133,8 +159,7 @@ class TrainWork:
     checkpoint: FileRef | None
     best: TrainedForm | None
     data: Slice
-    validation: Slice | None
-    metrics: tuple[str, ...]
+    validation: Validation | None
 
 
 @dataclass(frozen=True)
@@ -155,7 +180,8 @@ class BenchmarkWork:
     """Measure all variants of one model on one engine, interleaved, alone on the measurement domain.
 
     `data` is None where the job brings no samples: then mode `runtime` is fed seeded noise and `end2end` is refused.
-    `absent` are variants whose models were not made; the result says so of them.
+    `kind` is how `end2end` reads the outputs; None leaves that to the preprocessing file. `absent` are variants whose
+    models were not made; the result says so of them.
     """
 
     model: str
@@ -171,12 +197,16 @@ class BenchmarkWork:
     data: Slice | None
     preprocess: FileRef | None
     memory: bool = False
+    kind: OutputKind | None = None
     absent: tuple[Absence, ...] = ()
 
 
 @dataclass(frozen=True)
 class EvaluateWork:
-    """Predict the classes of a slice of labelled samples on the engine itself."""
+    """Run a slice of samples of which the truth is known on the engine itself, and compare.
+
+    The truth of classes is a sample's label, of pixels its mask, of boxes what `annotations` (a COCO file) says.
+    """
 
     model: str
     engine: str
@@ -184,6 +214,8 @@ class EvaluateWork:
     input_shapes: tuple[InputShape, ...]
     data: Slice
     preprocess: FileRef | None
+    kind: OutputKind = OutputKind.CLASSES
+    annotations: FileRef | None = None
 
 
 Work = InspectWork | CalibrateWork | ScoreWork | CorrectWork | TrainWork | QuantizeWork | BenchmarkWork | EvaluateWork
@@ -358,8 +390,41 @@ class BenchmarkResult:
 
 
 @dataclass(frozen=True)
-class EvaluateResult:
+class ClassOutcome:
     """Per sample, in slice order: the label, the predicted class, and whether the label was among the five best."""
+
+    labels: tuple[int, ...]
+    predicted: tuple[int, ...]
+    in_top5: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class PixelOutcome:
+    """How many pixels of which class were taken for which: a confusion matrix, `counts[true * classes + predicted]`.
+
+    Classes beyond the last that occurs may be left out. Pixels that are not judged are not in it.
+    """
+
+    samples: int
+    classes: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BoxOutcome:
+    """COCO's mean average precision of boxes in percent: `map` over overlaps of 0.50 to 0.95, `map50` at 0.50."""
+
+    samples: int
+    map: float
+    map50: float
+
+
+Outcome = ClassOutcome | PixelOutcome | BoxOutcome
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What a slice of samples came to; `first` is the index of its first."""
 
     engine: str
     engine_version: str
@@ -367,9 +432,7 @@ class EvaluateResult:
     quantization: str
     form: str
     first: int
-    labels: tuple[int, ...]
-    predicted: tuple[int, ...]
-    in_top5: tuple[bool, ...]
+    outcome: Outcome
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ class SpeedupFigure:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """One metric on so many labelled samples; `unit` is `percent` for top1 and top5."""
+    """One metric on so many labelled samples; `unit` is `percent` for every metric of this version."""
 
     metric: str
     value: float

@@ -13,7 +13,15 @@ PRECISION_LABELS = {
     "int8+fp16": "INT8+FP16",
     "int8+fp16+pinned": "INT8+FP16+PM",
 }
-METRIC_LABELS = {"top1": "Top-1", "top5": "Top-5", "map": "mAP"}
+METRIC_LABELS = {
+    "top1": "Top-1",
+    "top5": "Top-5",
+    "accuracy": "Accuracy",
+    "map": "mAP",
+    "map50": "mAP50",
+    "miou": "mIoU",
+    "pixel_accuracy": "Pixel accuracy",
+}
 _SIGNIFICANT_DIGITS = 4
 
 

@@ -30,21 +30,27 @@ class DataSet(_message.Message):
 
     MANIFEST_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
     """Number of samples."""
     @_builtins.property
     def manifest(self) -> _base_pb2.FileRef:
         """The manifest that lists them."""
 
+    @_builtins.property
+    def annotations(self) -> _base_pb2.FileRef:
+        """The boxes in them, COCO JSON; absent where they are not for a detector."""
+
     def __init__(
         self,
         *,
         manifest: _base_pb2.FileRef | None = ...,
         samples: _builtins.int = ...,
+        annotations: _base_pb2.FileRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "samples", b"samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "manifest", b"manifest", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -221,7 +227,7 @@ class EvaluateSpec(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Metrics: top1, top5."""
+        """Metrics, all of one kind: top1, top5, accuracy; or miou, pixel_accuracy; or map, map50."""
 
     def __init__(
         self,

@@ -380,6 +380,72 @@ class QuantizeWork(_message.Message):
 Global___QuantizeWork: _TypeAlias = QuantizeWork  # noqa: Y015
 
 @_typing.final
+class RuntimeForms(_message.Message):
+    """A quantized model in the forms of a runtime."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    FORMS_FIELD_NUMBER: _builtins.int
+    runtime: _builtins.str
+    """Runtime: onnx or paddle."""
+    @_builtins.property
+    def forms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelForm]:
+        """The forms to choose from."""
+
+    def __init__(
+        self,
+        *,
+        runtime: _builtins.str = ...,
+        forms: _abc.Iterable[Global___ModelForm] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forms", b"forms", "runtime", b"runtime"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuntimeForms: _TypeAlias = RuntimeForms  # noqa: Y015
+
+@_typing.final
+class Validation(_message.Message):
+    """By what the models of a training are compared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What the model says: classes, pixels, boxes."""
+    metric: _builtins.str
+    """The metric that decides."""
+    @_builtins.property
+    def data(self) -> _base_pb2.Slice:
+        """The samples."""
+
+    @_builtins.property
+    def annotations(self) -> _base_pb2.FileRef:
+        """The truth of boxes, a COCO file; absent for others."""
+
+    def __init__(
+        self,
+        *,
+        data: _base_pb2.Slice | None = ...,
+        kind: _builtins.str = ...,
+        annotations: _base_pb2.FileRef | None = ...,
+        metric: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "data", b"data", "kind", b"kind", "metric", b"metric"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Validation: _TypeAlias = Validation  # noqa: Y015
+
+@_typing.final
 class TrainedForm(_message.Message):
     """The quantized model of a checkpoint."""
 
@@ -387,25 +453,25 @@ class TrainedForm(_message.Message):
 
     ITERATION_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
-    FORM_FIELD_NUMBER: _builtins.int
+    MADE_FIELD_NUMBER: _builtins.int
     iteration: _builtins.int
     """Iterations trained, count."""
     value: _builtins.float
     """What validation gave, in the metric's unit; absent where there was none."""
     @_builtins.property
-    def form(self) -> Global___ModelForm:
-        """The quantized model."""
+    def made(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuntimeForms]:
+        """The quantized model, by runtime."""
 
     def __init__(
         self,
         *,
         iteration: _builtins.int = ...,
         value: _builtins.float | None = ...,
-        form: Global___ModelForm | None = ...,
+        made: _abc.Iterable[Global___RuntimeForms] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "form", b"form", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "form", b"form", "iteration", b"iteration", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "iteration", b"iteration", "made", b"made", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
@@ -430,7 +496,6 @@ class TrainWork(_message.Message):
     BEST_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     VALIDATION_FIELD_NUMBER: _builtins.int
-    METRICS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     format: _builtins.str
@@ -466,12 +531,8 @@ class TrainWork(_message.Message):
         """The training samples."""
 
     @_builtins.property
-    def validation(self) -> _base_pb2.Slice:
-        """The samples by which the best is chosen; absent where the last is taken."""
-
-    @_builtins.property
-    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Metrics of the job; the first of them chooses."""
+    def validation(self) -> Global___Validation:
+        """By what the best model is chosen; absent where the last is taken."""
 
     def __init__(
         self,
@@ -486,12 +547,11 @@ class TrainWork(_message.Message):
         checkpoint: _base_pb2.FileRef | None = ...,
         best: Global___TrainedForm | None = ...,
         data: _base_pb2.Slice | None = ...,
-        validation: _base_pb2.Slice | None = ...,
-        metrics: _abc.Iterable[_builtins.str] | None = ...,
+        validation: Global___Validation | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "checkpoint", b"checkpoint", "data", b"data", "preprocess", b"preprocess", "training", b"training", "validation", b"validation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "checkpoint", b"checkpoint", "data", b"data", "files", b"files", "format", b"format", "input_shapes", b"input_shapes", "interval", b"interval", "metrics", b"metrics", "model", b"model", "preprocess", b"preprocess", "training", b"training", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "checkpoint", b"checkpoint", "data", b"data", "files", b"files", "format", b"format", "input_shapes", b"input_shapes", "interval", b"interval", "model", b"model", "preprocess", b"preprocess", "training", b"training", "validation", b"validation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -516,6 +576,7 @@ class BenchmarkWork(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     PREPROCESS_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     ABSENT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
@@ -529,6 +590,8 @@ class BenchmarkWork(_message.Message):
     """Whether a figure taken on a noisy machine is refused."""
     memory: _builtins.bool
     """Whether the peak memory of each variant is measured, in a run of its own."""
+    kind: _builtins.str
+    """How end2end reads the outputs: classes, pixels, boxes; absent: as the preprocessing configuration says."""
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
         """The variants to interleave."""
@@ -577,19 +640,22 @@ class BenchmarkWork(_message.Message):
         data: _base_pb2.Slice | None = ...,
         preprocess: _base_pb2.FileRef | None = ...,
         memory: _builtins.bool = ...,
+        kind: _builtins.str | None = ...,
         absent: _abc.Iterable[Global___Absence] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "preprocess", b"preprocess"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "data", b"data", "kind", b"kind", "preprocess", b"preprocess"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "batch_sizes", b"batch_sizes", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "memory", b"memory", "model", b"model", "modes", b"modes", "preprocess", b"preprocess", "repeat", b"repeat", "require_quiet", b"require_quiet", "threads", b"threads", "variants", b"variants", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "absent", b"absent", "batch_sizes", b"batch_sizes", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "kind", b"kind", "memory", b"memory", "model", b"model", "modes", b"modes", "preprocess", b"preprocess", "repeat", b"repeat", "require_quiet", b"require_quiet", "threads", b"threads", "variants", b"variants", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
+    _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
 
 Global___BenchmarkWork: _TypeAlias = BenchmarkWork  # noqa: Y015
 
 @_typing.final
 class EvaluateWork(_message.Message):
-    """Predict the classes of labelled samples."""
+    """Run samples of which the truth is known, and compare."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -599,10 +665,14 @@ class EvaluateWork(_message.Message):
     INPUT_SHAPES_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     PREPROCESS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     engine: _builtins.str
     """Engine, by name."""
+    kind: _builtins.str
+    """What the model says of a sample: classes, pixels, boxes."""
     @_builtins.property
     def variant(self) -> Global___Variant:
         """What is evaluated."""
@@ -619,6 +689,10 @@ class EvaluateWork(_message.Message):
     def preprocess(self) -> _base_pb2.FileRef:
         """The model's preprocessing configuration, if any."""
 
+    @_builtins.property
+    def annotations(self) -> _base_pb2.FileRef:
+        """The boxes in the samples, COCO JSON; absent for other kinds."""
+
     def __init__(
         self,
         *,
@@ -628,10 +702,12 @@ class EvaluateWork(_message.Message):
         input_shapes: _abc.Iterable[_base_pb2.InputShape] | None = ...,
         data: _base_pb2.Slice | None = ...,
         preprocess: _base_pb2.FileRef | None = ...,
+        kind: _builtins.str = ...,
+        annotations: _base_pb2.FileRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "data", b"data", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "model", b"model", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "kind", b"kind", "model", b"model", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1426,32 +1502,14 @@ class BenchmarkResult(_message.Message):
 Global___BenchmarkResult: _TypeAlias = BenchmarkResult  # noqa: Y015
 
 @_typing.final
-class EvaluateResult(_message.Message):
-    """The prediction of every sample of a slice."""
+class ClassOutcome(_message.Message):
+    """The predicted class of every sample of a slice."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ENGINE_FIELD_NUMBER: _builtins.int
-    ENGINE_VERSION_FIELD_NUMBER: _builtins.int
-    PRECISION_FIELD_NUMBER: _builtins.int
-    QUANTIZATION_FIELD_NUMBER: _builtins.int
-    FORM_FIELD_NUMBER: _builtins.int
-    FIRST_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     PREDICTED_FIELD_NUMBER: _builtins.int
     IN_TOP5_FIELD_NUMBER: _builtins.int
-    engine: _builtins.str
-    """Engine, by name."""
-    engine_version: _builtins.str
-    """Version of the engine."""
-    precision: _builtins.str
-    """Precision: fp32, bf16 or int8."""
-    quantization: _builtins.str
-    """Quantization: none, static, dynamic, qat, distill or given."""
-    form: _builtins.str
-    """Form, e.g. u8s8; empty for FP32."""
-    first: _builtins.int
-    """Index of the first sample, from 0."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Class labels."""
@@ -1467,19 +1525,161 @@ class EvaluateResult(_message.Message):
     def __init__(
         self,
         *,
-        engine: _builtins.str = ...,
-        engine_version: _builtins.str = ...,
-        precision: _builtins.str = ...,
-        quantization: _builtins.str = ...,
-        form: _builtins.str = ...,
-        first: _builtins.int = ...,
         labels: _abc.Iterable[_builtins.int] | None = ...,
         predicted: _abc.Iterable[_builtins.int] | None = ...,
         in_top5: _abc.Iterable[_builtins.bool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "engine_version", b"engine_version", "first", b"first", "form", b"form", "in_top5", b"in_top5", "labels", b"labels", "precision", b"precision", "predicted", b"predicted", "quantization", b"quantization"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_top5", b"in_top5", "labels", b"labels", "predicted", b"predicted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassOutcome: _TypeAlias = ClassOutcome  # noqa: Y015
+
+@_typing.final
+class PixelOutcome(_message.Message):
+    """How many pixels of which class were taken for which."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    samples: _builtins.int
+    """Samples judged, count."""
+    classes: _builtins.int
+    """Classes, count."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The confusion matrix row by row, a row for each true class: pixels, counts."""
+
+    def __init__(
+        self,
+        *,
+        samples: _builtins.int = ...,
+        classes: _builtins.int = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "counts", b"counts", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PixelOutcome: _TypeAlias = PixelOutcome  # noqa: Y015
+
+@_typing.final
+class BoxOutcome(_message.Message):
+    """Mean average precision of boxes as COCO defines it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    MAP_FIELD_NUMBER: _builtins.int
+    MAP50_FIELD_NUMBER: _builtins.int
+    samples: _builtins.int
+    """Samples judged, count."""
+    map: _builtins.float
+    """Over overlaps of 0.50 to 0.95, percent."""
+    map50: _builtins.float
+    """At an overlap of 0.50, percent."""
+    def __init__(
+        self,
+        *,
+        samples: _builtins.int = ...,
+        map: _builtins.float = ...,
+        map50: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["map", b"map", "map50", b"map50", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoxOutcome: _TypeAlias = BoxOutcome  # noqa: Y015
+
+@_typing.final
+class Outcome(_message.Message):
+    """What a slice of samples came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASS_OUTCOME_FIELD_NUMBER: _builtins.int
+    PIXEL_OUTCOME_FIELD_NUMBER: _builtins.int
+    BOX_OUTCOME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def class_outcome(self) -> Global___ClassOutcome:
+        """Of a classifier."""
+
+    @_builtins.property
+    def pixel_outcome(self) -> Global___PixelOutcome:
+        """Of a segmenter."""
+
+    @_builtins.property
+    def box_outcome(self) -> Global___BoxOutcome:
+        """Of a detector."""
+
+    def __init__(
+        self,
+        *,
+        class_outcome: Global___ClassOutcome | None = ...,
+        pixel_outcome: Global___PixelOutcome | None = ...,
+        box_outcome: Global___BoxOutcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box_outcome", b"box_outcome", "class_outcome", b"class_outcome", "outcome", b"outcome", "pixel_outcome", b"pixel_outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box_outcome", b"box_outcome", "class_outcome", b"class_outcome", "outcome", b"outcome", "pixel_outcome", b"pixel_outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["class_outcome", "pixel_outcome", "box_outcome"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+
+@_typing.final
+class EvaluateResult(_message.Message):
+    """An evaluation of a slice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINE_FIELD_NUMBER: _builtins.int
+    ENGINE_VERSION_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    engine: _builtins.str
+    """Engine, by name."""
+    engine_version: _builtins.str
+    """Version of the engine."""
+    precision: _builtins.str
+    """Precision: fp32, bf16 or int8."""
+    quantization: _builtins.str
+    """Quantization: none, static, dynamic, qat, distill or given."""
+    form: _builtins.str
+    """Form, e.g. u8s8; empty for FP32."""
+    first: _builtins.int
+    """Index of the first sample, from 0."""
+    @_builtins.property
+    def outcome(self) -> Global___Outcome:
+        """What the samples came to."""
+
+    def __init__(
+        self,
+        *,
+        engine: _builtins.str = ...,
+        engine_version: _builtins.str = ...,
+        precision: _builtins.str = ...,
+        quantization: _builtins.str = ...,
+        form: _builtins.str = ...,
+        first: _builtins.int = ...,
+        outcome: Global___Outcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "engine_version", b"engine_version", "first", b"first", "form", b"form", "outcome", b"outcome", "precision", b"precision", "quantization", b"quantization"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quantfleet.jobfile import models
 from quantfleet.jobfile.document import read, read_text
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
@@ -214,7 +213,7 @@ def test_a_paddle_program_without_parameters_is_told(folder: Path) -> None:
 
 
 def test_pictures_without_preprocessing_are_told_before_any_work(folder: Path) -> None:
-    (folder / models.PREPROCESS_NAME).unlink()
+    (folder / "inference_cls.yaml").unlink()
     text = HEAD + "model: {path: mobilenet.onnx}\ncalibration: {data: {path: images}}\n"
     error = error_of(text, folder)
     assert error.code is ErrorCode.PREPROCESS_INVALID

@@ -33,6 +33,7 @@ from quantfleet_domain.jobs.work import (
     BenchmarkWork,
     CalibrateResult,
     CalibrateWork,
+    ClassOutcome,
     CorrectWork,
     EvaluateResult,
     EvaluateWork,
@@ -290,6 +291,5 @@ def make_result(leased: fleet_pb2.LeasedTask) -> tuple[Result, list[bytes]]:
             ran = work.variant.forms[0].form
             predicted = tuple(0 for _ in labels)
             best = tuple(True for _ in labels)
-            return EvaluateResult(
-                work.engine, "1.0", precision, quantization, ran, work.data.first, labels, predicted, best
-            ), []
+            outcome = ClassOutcome(labels, predicted, best)
+            return EvaluateResult(work.engine, "1.0", precision, quantization, ran, work.data.first, outcome), []

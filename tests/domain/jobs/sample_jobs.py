@@ -28,6 +28,7 @@ from quantfleet_domain.jobs.work import (
     QuantizeResult,
     RecallResult,
     Result,
+    RuntimeForms,
     SettleResult,
     TrainedForm,
     TrainResult,
@@ -98,7 +99,7 @@ def results_of(plan: Plan) -> dict[str, Result]:
             case TaskKind.SETTLE:
                 results[name] = SettleResult(made, 3, (), 1.0)
             case TaskKind.TRAIN:
-                best = TrainedForm(10, 50.0, ModelForm("", (made,)))
+                best = TrainedForm(10, 50.0, (RuntimeForms("paddle", (ModelForm("", (made,)),)),))
                 results[name] = TrainResult(detail.quantization, 10 * detail.stage, made, (), "top1", 50.0, best, 1.0)
             case TaskKind.QUANTIZE:
                 results[name] = QuantizeResult(detail.runtime, (ModelForm("u8s8", (made,)),), ())

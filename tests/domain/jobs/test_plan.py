@@ -31,11 +31,13 @@ from quantfleet_domain.jobs.work import (
     BenchmarkWork,
     CalibrateResult,
     CalibrateWork,
+    ClassOutcome,
     CorrectWork,
     EvaluateResult,
     EvaluateWork,
     InspectResult,
     ModelForm,
+    PixelOutcome,
     QuantizeResult,
     QuantizeWork,
     RecallResult,
@@ -265,7 +267,8 @@ def test_a_model_that_is_calibrated_twice_waits_for_what_the_first_run_counts() 
 
 def _evaluated(**fields: object) -> EvaluateResult:
     counted = (1,) * 10
-    result = EvaluateResult("onnxruntime-cpu", "1", "int8", "static", "", 10, counted, counted, (True,) * 10)
+    outcome = ClassOutcome(counted, counted, (True,) * 10)
+    result = EvaluateResult("onnxruntime-cpu", "1", "int8", "static", "", 10, outcome)
     return replace(result, **fields)  # type: ignore[arg-type]  # fields of the dataclass
 
 
@@ -284,7 +287,7 @@ def _check(task: str, result: Result) -> None:
     plan = make_plan(spec)
     detail = plan.details[task]
     asked = None if detail.kind in OWN else work(spec, detail, results_of(plan))
-    check_result(detail, next(iter(slices_of(asked)), None) if asked else None, result)
+    check_result(detail, asked, result)
 
 
 @pytest.mark.parametrize("task", GOOD)
@@ -313,9 +316,13 @@ def test_a_result_is_of_the_kind_of_its_task(task: str) -> None:
         ("net/quantize/onnx", QuantizeResult("onnx", (ModelForm("u8s8", (replace(ONNX, name="/etc/x"),)),), ())),
         ("net/quantize/onnx", QuantizeResult("onnx", (ModelForm("/../../x", (ONNX,)),), ())),
         ("net/evaluate/0/onnxruntime-cpu/int8/static/1", _evaluated(first=0)),
-        ("net/evaluate/0/onnxruntime-cpu/int8/static/1", _evaluated(labels=(1,) * 9)),
-        ("net/evaluate/0/onnxruntime-cpu/int8/static/1", _evaluated(in_top5=())),
+        (
+            "net/evaluate/0/onnxruntime-cpu/int8/static/1",
+            _evaluated(outcome=ClassOutcome((1,) * 9, (1,) * 10, (True,) * 10)),
+        ),
+        ("net/evaluate/0/onnxruntime-cpu/int8/static/1", _evaluated(outcome=ClassOutcome((1,) * 10, (1,) * 10, ()))),
         ("net/evaluate/0/onnxruntime-cpu/int8/static/1", _evaluated(precision="fp32")),
+        ("net/evaluate/0/onnxruntime-cpu/int8/static/1", _evaluated(outcome=PixelOutcome(10, 2, (1,) * 4))),
         ("net/merge", GOOD["net/inspect"]),
     ],
 )

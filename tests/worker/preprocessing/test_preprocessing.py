@@ -1,11 +1,16 @@
 import io
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 
+from quantfleet_domain.calibration.graph import InputTensor
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_worker.preprocessing import TensorPreprocessor, parse, revision, top_classes
+from quantfleet_worker.postprocessing.classes import top_classes
+from quantfleet_worker.preprocessing import configuration
+from quantfleet_worker.preprocessing.preprocessor import revision
+from quantfleet_worker.preprocessing.tensors import TensorPreprocessor
 
 FILE = """
 PreProcess:
@@ -29,6 +34,15 @@ PostProcess:
   Topk:
     topk: 3
 """
+
+
+INPUT = InputTensor("x", (1, 3, 2, 2), "float32")
+
+
+def parse(text: str) -> Callable[[bytes, str], np.ndarray]:
+    """The file's preprocessing for a model with one input."""
+    preprocessor = configuration.parse(text).preprocessor((INPUT,))
+    return lambda sample, name: preprocessor(sample, name).feeds["x"]
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -101,7 +115,9 @@ def test_normalizing_after_the_transposition_needs_the_order_chw() -> None:
         ("size: 8", "size: -8", "positive whole number"),
         ("to_rgb: True", "to_rgb: maybe", "True or False"),
         ("    - ToCHWImage:\n", "", "there is no ToCHWImage"),
-        ("PreProcess:", "Preprocess:", "PreProcess.transform_ops: missing"),
+        ("transform_ops:", "transform:", "PreProcess.transform_ops: missing"),
+        ("PreProcess:", "Preprocess:", "Preprocess: expected a list of operators"),
+        ("PreProcess:", "PreProces:", "expected one of the keys PreProcess (inference_cls.yaml)"),
         ("order: hwc", "order: [", "not YAML"),
         ("channel_first: False", "channel_first: True", "only False is supported"),
     ],
@@ -120,7 +136,11 @@ def test_the_crops_of_a_small_picture_and_broken_files_name_the_sample() -> None
 
 def test_a_stored_tensor_gains_the_batch_dimension_it_lacks() -> None:
     tensor = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
-    identity = TensorPreprocessor((1, 3, 2, 2))
+    preprocessor = TensorPreprocessor((INPUT,))
+
+    def identity(sample: bytes, name: str) -> np.ndarray:
+        return preprocessor(sample, name).feeds["x"]
+
     np.testing.assert_array_equal(identity(npy(tensor), "a"), tensor[None])
     np.testing.assert_array_equal(identity(npy(tensor[None]), "a"), tensor[None])
 
@@ -137,7 +157,7 @@ def test_a_stored_tensor_gains_the_batch_dimension_it_lacks() -> None:
 )
 def test_a_tensor_that_does_not_fit_names_the_sample(sample: bytes) -> None:
     with pytest.raises(QuantfleetError, match=r"sample a\.npy") as caught:
-        TensorPreprocessor((1, 3, 2, 2))(sample, "a.npy")
+        TensorPreprocessor((INPUT,))(sample, "a.npy")
     assert caught.value.code is ErrorCode.SAMPLE_UNREADABLE
 
 

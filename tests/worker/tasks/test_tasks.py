@@ -24,6 +24,7 @@ from quantfleet_domain.jobs.work import (
     BenchmarkWork,
     CalibrateResult,
     CalibrateWork,
+    ClassOutcome,
     EvaluateResult,
     EvaluateWork,
     InspectResult,
@@ -213,7 +214,9 @@ def test_an_evaluation_predicts_every_sample_of_its_slice(
         data = Slice(manifest, 2, 3)
         found = bench.do(EvaluateWork("net", "onnxruntime-cpu", variant, inspected.input_shapes, data, None))
         assert isinstance(found, EvaluateResult)
-        assert (found.first, found.labels, len(found.predicted), len(found.in_top5)) == (2, (2, 3, 4), 3, 3)
+        assert isinstance(found.outcome, ClassOutcome)
+        assert (found.first, found.outcome.labels) == (2, (2, 3, 4))
+        assert (len(found.outcome.predicted), len(found.outcome.in_top5)) == (3, 3)
 
 
 def test_another_numerics_class_is_refused(bench: Bench, manifest: FileRef, inspected: InspectResult) -> None:

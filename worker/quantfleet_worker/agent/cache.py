@@ -35,7 +35,7 @@ class Cache:
 
     @asynccontextmanager
     async def inputs(self, stub: "ArtifactsAsyncStub", work: Work) -> AsyncIterator[None]:
-        """Have every file of a task here, its samples too, until the block ends. Raises as `download` does."""
+        """Have every file of a task here, samples and masks too, until the block ends. Raises as `download` does."""
         digests = {ref.digest for ref in files_of(work)}
         self._used.update(digests)
         try:
@@ -60,7 +60,7 @@ class Cache:
         found: set[str] = set()
         for part in slices_of(work):
             manifest = Manifest.from_json((self.directory / part.manifest.digest).read_bytes())
-            found.update(sample.digest for sample in manifest.samples[part.first : part.first + part.count])
+            found |= manifest.digests(part.first, part.count)
         return found
 
     async def _fetch(self, stub: "ArtifactsAsyncStub", digests: Iterable[str]) -> None:

@@ -54,10 +54,10 @@ def pixels(value: Any, where: str) -> int:
 
 
 def width_height(value: Any, where: str) -> tuple[int, int]:
-    """One number for a square, or [width, height] as PaddleClas orders them."""
+    """One number for a square, or two in the file's order, which PaddleClas and PaddleSeg have as [width, height]."""
     if isinstance(value, list):
         if len(value) != 2:
-            raise invalid(where, f"expected one number or [width, height], found {value!r}")
+            raise invalid(where, f"expected one number or a pair, found {value!r}")
         return pixels(value[0], f"{where}[0]"), pixels(value[1], f"{where}[1]")
     side = pixels(value, where)
     return side, side
@@ -84,3 +84,46 @@ def channel_values(value: Any, where: str) -> tuple[float, ...]:
     if not isinstance(value, list) or len(value) != 3:
         raise invalid(where, f"expected three numbers, one per channel, found {value!r}")
     return tuple(number(item, f"{where}[{index}]") for index, item in enumerate(value))
+
+
+def deviations(value: Any, where: str) -> tuple[float, ...]:
+    """Three standard deviations, none of them 0."""
+    found = channel_values(value, where)
+    if 0.0 in found:
+        raise invalid(where, "a standard deviation of 0 divides by zero")
+    return found
+
+
+def choice(value: Any, known: Mapping[str, int], where: str) -> int:
+    """What one of the known names stands for."""
+    if value not in known:
+        raise invalid(where, f"unknown: {value!r}", nearest(str(value), known))
+    return known[value]
+
+
+def only(arguments: Mapping[str, Any], key: str, offered: object, where: str) -> None:
+    """Accept a key that the file's own tool knows where it says what is done here anyway."""
+    if key in arguments and arguments[key] != offered:
+        raise invalid(f"{where}.{key}", f"only {offered!r} is supported, found {arguments[key]!r}")
+
+
+def required(arguments: Mapping[str, Any], key: str, where: str) -> Any:
+    """The value of a key that must be there."""
+    if key not in arguments:
+        raise invalid(where, f"{key} is missing")
+    return arguments[key]
+
+
+def typed_steps(listed: Any, known: Iterable[str], where: str) -> list[tuple[str, dict[str, Any], str]]:
+    """(name, arguments, path) of every item of a list of mappings with a `type`; nothing at all is an empty list."""
+    if listed is not None and not isinstance(listed, list):
+        raise invalid(where, f"expected a list of operators, found {type(listed).__name__}")
+    steps = []
+    for index, entry in enumerate(listed or ()):
+        place = f"{where}[{index}]"
+        arguments = dict(mapping(entry, place))
+        name = str(arguments.pop("type", ""))
+        if name not in known:
+            raise invalid(f"{place}.type", f"unknown operator {name!r}", nearest(name, known))
+        steps.append((name, arguments, place))
+    return steps

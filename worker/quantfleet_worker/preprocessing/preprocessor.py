@@ -1,23 +1,22 @@
-"""Turns a sample's bytes into a model's input, as a PaddleClas inference_cls.yaml says. Not for fetching samples."""
+"""Turns a sample's bytes into a model's inputs. Not for reading the file that says how, nor for fetching samples."""
 
-import io
-import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from quantfleet_domain.calibration.graph import InputTensor
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
-from . import fields, operators
-from .operators import Image, Operator, SampleMismatchError
+from . import operators
+from .geometry import Geometry
+from .operators import Operator, Picture, SampleMismatchError
 
 _REVISION = 1  # counts up whenever a change here can move a bit of an input tensor
-_IMAGENET_MEAN, _IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+IM_SHAPE, SCALE_FACTOR = "im_shape", "scale_factor"
 
 
 def revision() -> str:
@@ -25,171 +24,77 @@ def revision() -> str:
     return f"preprocessing-{_REVISION} opencv-{operators.opencv().__version__} numpy-{np.__version__}"
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A sample as the model takes it: C-contiguous arrays with a batch dimension of 1 by input, and how its picture
+    lies in them. Tensors and texts are their own picture, of as many rows and columns as their last axes have."""
+
+    feeds: dict[str, NDArray[Any]]
+    geometry: Geometry
+
+
 class Preprocessor(ABC):
-    """Maps one sample to one float32 tensor with a batch dimension of 1."""
+    """Maps one sample to all inputs of one model."""
 
     @abstractmethod
-    def __call__(self, sample: bytes, name: str) -> NDArray[np.float32]:
-        """The tensor of the sample called `name`: C-contiguous float32, [1, C, H, W] for a picture.
-
-        Raises QuantfleetError(SAMPLE_UNREADABLE), naming the sample.
-        """
+    def __call__(self, sample: bytes, name: str) -> Prepared:
+        """The sample called `name` as inputs. Raises QuantfleetError(SAMPLE_UNREADABLE), naming the sample."""
 
 
 @dataclass(frozen=True)
-class PicturePreprocessor(Preprocessor):
-    """Decodes a picture and applies `steps` to it in order."""
+class PictureSteps:
+    """Decodes a picture and applies `steps` to it in order; the last of them leave it float32 [C, H, W]."""
 
     to_rgb: bool
     steps: tuple[Operator, ...]
 
-    def __call__(self, sample: bytes, name: str) -> NDArray[np.float32]:
-        """The picture as float32 [1, C, H, W]."""
+    def __call__(self, sample: bytes, name: str) -> Picture:
+        """The picture called `name`. Raises QuantfleetError(SAMPLE_UNREADABLE)."""
         try:
-            image: Image = operators.decode(sample, to_rgb=self.to_rgb)
+            picture = operators.decode(sample, to_rgb=self.to_rgb)
             for step in self.steps:
-                image = step(image)
+                picture = step(picture)
         except SampleMismatchError as error:
-            raise _unreadable(name, str(error)) from error
-        return np.ascontiguousarray(image[np.newaxis], dtype=np.float32)
+            raise unreadable(name, str(error)) from error
+        return picture
 
 
-@dataclass(frozen=True)
-class TensorPreprocessor(Preprocessor):
-    """Takes samples that are already tensors: `.npy` files of float32. `shape` is the model's input with batch 1."""
+class PicturePreprocessor(Preprocessor):
+    """Feeds pictures. Inputs called `im_shape` and `scale_factor`, [1, 2] each, get what PaddleDetection's models want
+    there: height and width after scaling, and the two ratios. The one other input gets the picture."""
 
-    shape: tuple[int, ...]
+    def __init__(self, steps: PictureSteps, inputs: Sequence[InputTensor]) -> None:
+        """Raises QuantfleetError(MODEL_UNSUPPORTED) for inputs that a picture does not feed."""
+        self._steps = steps
+        self._inputs = {item.name for item in inputs}
+        pictures = [item for item in inputs if item.name not in (IM_SHAPE, SCALE_FACTOR)]
+        if len(pictures) != 1 or any(item.dtype != "float32" for item in inputs):
+            raise unfit(inputs, "a picture feeds one float32 input, and im_shape and scale_factor beside it")
+        self._picture = pictures[0].name
 
-    def __call__(self, sample: bytes, name: str) -> NDArray[np.float32]:
-        """The stored tensor, with a batch dimension of 1 put before it if it has none."""
-        try:
-            tensor = np.load(io.BytesIO(sample), allow_pickle=False)
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise _unreadable(name, f"it is no .npy file ({error})") from error
-        if not isinstance(tensor, np.ndarray) or tensor.dtype != np.float32:
-            raise _unreadable(name, f"it holds {getattr(tensor, 'dtype', 'an archive')}, not float32")
-        if tensor.shape == self.shape[1:]:
-            tensor = tensor[np.newaxis]
-        if tensor.shape != self.shape:
-            raise _unreadable(name, f"its shape is {list(tensor.shape)}, the model's input is {list(self.shape)}")
-        return np.ascontiguousarray(tensor)
-
-
-def parse(text: str) -> Preprocessor:
-    """The preprocessor that a PaddleClas inference file describes (`PreProcess.transform_ops`).
-
-    Format: https://github.com/PaddlePaddle/PaddleClas, ppcls/data/preprocess. Raises
-    QuantfleetError(PREPROCESS_INVALID), which says where the file is wrong and what was probably meant.
-    """
-    steps = _transform_ops(text)
-    to_rgb = True
-    channels_first = False
-    normalized = False
-    built: list[Operator] = []
-    for index, (name, arguments, where) in enumerate(steps):
-        if (name == "DecodeImage") != (index == 0):
-            raise fields.invalid(where, "DecodeImage must be the first operator, and only that")
-        if name == "DecodeImage":
-            fields.known_keys(arguments, ("to_rgb", "to_np", "channel_first", "backend"), where)
-            to_rgb = fields.boolean(arguments.get("to_rgb", True), f"{where}.to_rgb")
-            _only(arguments, "to_np", False, where)
-            _only(arguments, "channel_first", False, where)
-            _only(arguments, "backend", "cv2", where)
-        elif channels_first and name != "NormalizeImage":
-            raise fields.invalid(where, "it works on [H, W, C] and comes after ToCHWImage", "put it before ToCHWImage")
-        elif name == "NormalizeImage":
-            built.append(_normalize(arguments, where, channels_first))
-            normalized = True
-        elif name == "ToCHWImage":
-            fields.known_keys(arguments, (), where)
-            built.append(operators.to_chw)
-            channels_first = True
-        else:
-            built.append(_GEOMETRY[name](arguments, where))
-    if not channels_first:
-        raise fields.invalid("PreProcess.transform_ops", "there is no ToCHWImage", "add `- ToCHWImage:` at the end")
-    if not normalized:
-        raise fields.invalid("PreProcess.transform_ops", "there is no NormalizeImage", "add the model's mean and std")
-    return PicturePreprocessor(to_rgb, tuple(built))
+    def __call__(self, sample: bytes, name: str) -> Prepared:
+        """See Preprocessor; the picture is float32 [1, C, H, W]."""
+        picture = self._steps(sample, name)
+        found = {
+            self._picture: np.ascontiguousarray(picture.image[np.newaxis], dtype=np.float32),
+            IM_SHAPE: np.array([picture.geometry.content], np.float32),
+            SCALE_FACTOR: np.array([picture.geometry.scale], np.float32),
+        }
+        return Prepared({key: value for key, value in found.items() if key in self._inputs}, picture.geometry)
 
 
-def _transform_ops(text: str) -> list[tuple[str, Mapping[str, Any], str]]:
-    try:
-        document = fields.mapping(yaml.safe_load(text), "the file")
-    except yaml.YAMLError as error:
-        raise fields.invalid("the file", f"not YAML: {error}") from error
-    section = fields.mapping(document.get("PreProcess"), "PreProcess")
-    listed = section.get("transform_ops")
-    if not isinstance(listed, list) or not listed:
-        raise fields.invalid("PreProcess.transform_ops", "missing or empty", "list the operators, DecodeImage first")
-    steps = []
-    for index, entry in enumerate(listed):
-        where = f"PreProcess.transform_ops[{index}]"
-        named = {entry: None} if isinstance(entry, str) else fields.mapping(entry, where)
-        if len(named) != 1:
-            raise fields.invalid(where, "expected one operator")
-        ((name, arguments),) = named.items()
-        if name not in _OPERATORS:
-            raise fields.invalid(f"{where}.{name}", "unknown operator", fields.nearest(name, _OPERATORS))
-        steps.append((name, fields.mapping(arguments, f"{where}.{name}"), f"{where}.{name}"))
-    return steps
-
-
-def _normalize(arguments: Mapping[str, Any], where: str, channels_first: bool) -> Operator:
-    fields.known_keys(arguments, ("scale", "mean", "std", "order", "output_fp16", "channel_num"), where)
-    _only(arguments, "output_fp16", False, where)
-    _only(arguments, "channel_num", 3, where)
-    order = arguments.get("order", "chw")
-    if order not in ("chw", "hwc", ""):
-        raise fields.invalid(f"{where}.order", f"expected chw or hwc, found {order!r}")
-    if (order == "chw") != channels_first:
-        layout, right = ("[C, H, W]", "chw") if channels_first else ("[H, W, C]", "hwc")
-        raise fields.invalid(f"{where}.order", f"the image is {layout} here, order says {order!r}", f"write {right}")
-    std = fields.channel_values(arguments.get("std", _IMAGENET_STD), f"{where}.std")
-    if 0.0 in std:
-        raise fields.invalid(f"{where}.std", "a standard deviation of 0 divides by zero")
-    return operators.normalize(
-        fields.number(arguments.get("scale", "1.0/255.0"), f"{where}.scale"),
-        fields.channel_values(arguments.get("mean", _IMAGENET_MEAN), f"{where}.mean"),
-        std,
-        channels_first=channels_first,
+def unreadable(name: str, problem: str) -> QuantfleetError:
+    """The error for a sample that cannot be used."""
+    return QuantfleetError(
+        ErrorCode.SAMPLE_UNREADABLE, f"sample {name}: {problem}", "repair it or take it out of the data"
     )
 
 
-def _resize(arguments: Mapping[str, Any], where: str) -> Operator:
-    fields.known_keys(arguments, ("resize_short", "size", "interpolation", "backend", "return_numpy"), where)
-    _only(arguments, "backend", "cv2", where)
-    name = arguments.get("interpolation") or "bilinear"
-    if name not in operators.INTERPOLATIONS:
-        raise fields.invalid(
-            f"{where}.interpolation", f"unknown: {name!r}", fields.nearest(str(name), operators.INTERPOLATIONS)
-        )
-    interpolation = operators.INTERPOLATIONS[name]
-    if ("resize_short" in arguments) == ("size" in arguments):
-        raise fields.invalid(where, "expected either resize_short or size")
-    if "resize_short" in arguments:
-        return operators.resize_short(fields.pixels(arguments["resize_short"], f"{where}.resize_short"), interpolation)
-    return operators.resize_to(*fields.width_height(arguments["size"], f"{where}.size"), interpolation)
-
-
-def _crop(arguments: Mapping[str, Any], where: str) -> Operator:
-    fields.known_keys(arguments, ("size",), where)
-    if "size" not in arguments:
-        raise fields.invalid(where, "size is missing")
-    return operators.crop(*fields.width_height(arguments["size"], f"{where}.size"))
-
-
-_GEOMETRY: dict[str, Callable[[Mapping[str, Any], str], Operator]] = {"ResizeImage": _resize, "CropImage": _crop}
-_OPERATORS = ("DecodeImage", "NormalizeImage", "ToCHWImage", *_GEOMETRY)
-
-
-def _only(arguments: Mapping[str, Any], key: str, offered: object, where: str) -> None:
-    """Accept a key that PaddleClas knows where it says what is done here anyway."""
-    if key in arguments and arguments[key] != offered:
-        raise fields.invalid(f"{where}.{key}", f"only {offered!r} is supported, found {arguments[key]!r}")
-
-
-def _unreadable(name: str, problem: str) -> QuantfleetError:
+def unfit(inputs: Sequence[InputTensor], rule: str) -> QuantfleetError:
+    """The error for a model whose inputs a kind of sample does not feed, by that `rule`."""
+    found = ", ".join(f"{item.name} ({item.dtype} {list(item.shape)})" for item in inputs)
     return QuantfleetError(
-        ErrorCode.SAMPLE_UNREADABLE, f"sample {name}: {problem}", "repair it or take it out of the data"
+        ErrorCode.MODEL_UNSUPPORTED,
+        f"{rule}; the model has {found}",
+        "bring the samples as .npz files with an array for each input, or export the model with such inputs",
     )

@@ -23,11 +23,11 @@ def calibrate(work: CalibrateWork, workspace: Workspace, here: Surroundings, rep
     feed = feeder(workspace, graph.inputs, work.preprocess)
     counted = collector(workspace.bundle("reference", [work.reference]) / work.reference.name, graph, work.numerics)
     partials, kept = [], counted.partial()
-    samples = feed.tensors(workspace, work.data, _part)
+    samples = feed.feeds(workspace, work.data, _part)
     for _, part in itertools.groupby(enumerate(samples), lambda item: _part(item[1][1])):
-        for done, (index, sample, tensor) in part:
+        for done, (index, sample, feeds) in part:
             report(done / work.data.count, f"sample {done + 1} of {work.data.count}")
-            counted.observe(index, sample.name, {feed.input.name: tensor})
+            counted.observe(index, sample.name, feeds)
         whole = counted.partial()
         partials.append(workspace.keep("partial.bin", whole.without(kept).encode()))
         kept = whole

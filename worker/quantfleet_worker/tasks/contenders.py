@@ -1,18 +1,17 @@
 """What a measurement runs over and over: one variant, loaded and fed. Not for timing it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
 import numpy as np
 
-from quantfleet_domain.calibration.graph import InputTensor
 from quantfleet_domain.jobs.work import BenchmarkWork, ModelForm
 from quantfleet_domain.measurement.protocol import Mode, Protocol
 from quantfleet_worker.engines.base import Array, Session
-from quantfleet_worker.preprocessing.postprocess import top_classes
-from quantfleet_worker.tasks.evaluating import BEST
-from quantfleet_worker.tasks.feeding import feeder
+from quantfleet_worker.postprocessing.reading import reader
+from quantfleet_worker.preprocessing.preprocessor import Prepared
+from quantfleet_worker.tasks.feeding import Feeder, feeder, inputs_of
 from quantfleet_worker.tasks.workspace import Workspace
 
 _SEED = 20
@@ -38,35 +37,41 @@ class Inputs:
     """The batches that are fed: real samples where the job has them, else noise from a fixed seed."""
 
     def __init__(self, work: BenchmarkWork, workspace: Workspace) -> None:
-        self._shapes = [InputTensor(shape.name, shape.dims, "float32") for shape in work.input_shapes]
+        self._work = work
+        self._workspace = workspace
         self._encoded: list[tuple[str, bytes]] = []
-        self._tensors: list[Array] = []
         if work.data is not None:
-            self._feeder = feeder(workspace, tuple(self._shapes), work.preprocess)
             self._encoded = [(sample.name, content) for _, sample, content in workspace.samples(work.data)]
-            self._tensors = [self._feeder.tensor(content, name) for name, content in self._encoded]
 
     def contender(self, session: Session, form: ModelForm, protocol: Protocol) -> Contender:
-        """Feed a session as the protocol's mode asks."""
-        feeds = self._feeds(session, protocol.batch)
+        """Feed a session as the protocol's mode asks. Raises PREPROCESS_INVALID, SAMPLE_UNREADABLE."""
+        inputs = inputs_of(session, self._work.input_shapes)
+        if not self._encoded:
+            random = np.random.default_rng(_SEED)
+            feeds: dict[str, Array] = {
+                item.name: random.random((protocol.batch, *item.shape[1:])).astype(item.dtype) for item in inputs
+            }
+            session.bind(feeds)
+            return Contender(form, session, feeds, session.run_bound)
+        feed = feeder(self._workspace, inputs, self._work.preprocess)
+        batch = islice(cycle(self._encoded), protocol.batch)
+        feeds = _stacked([feed.prepare(content, name) for name, content in batch])
         session.bind(feeds)  # in every mode: its nodes are counted on what it will be fed
         if protocol.mode == Mode.RUNTIME:
             return Contender(form, session, feeds, session.run_bound)
-        batches = cycle([list(islice(cycle(self._encoded), i, i + protocol.batch)) for i in range(len(self._encoded))])
-        name = next(iter(feeds))
+        return Contender(form, session, feeds, self._end_to_end(session, feed, protocol.batch))
 
-        def end_to_end() -> Array:
-            batch = [self._feeder.tensor(content, sample) for sample, content in next(batches)]
-            return top_classes(next(iter(session.run({name: np.concatenate(batch)}).values())), BEST)
+    def _end_to_end(self, session: Session, feed: Feeder, batch: int) -> Callable[[], object]:
+        batches = cycle([list(islice(cycle(self._encoded), i, i + batch)) for i in range(len(self._encoded))])
+        kind = self._work.kind or feed.configuration.kind
+        read = reader(kind, feed.configuration.suppression, restored=feed.restored)
 
-        return Contender(form, session, feeds, end_to_end)
+        def end_to_end() -> object:
+            prepared = [feed.prepare(content, sample) for sample, content in next(batches)]
+            return read(session.run(_stacked(prepared)), [item.geometry for item in prepared])
 
-    def _feeds(self, session: Session, batch: int) -> dict[str, Array]:
-        if self._tensors:
-            name = next(iter(session.inputs))
-            return {name: np.concatenate(list(islice(cycle(self._tensors), batch)))}
-        random = np.random.default_rng(_SEED)
-        shapes = {item.name: item.shape for item in self._shapes}
-        return {
-            name: random.random((batch, *shapes[name][1:])).astype(dtype) for name, (_, dtype) in session.inputs.items()
-        }
+        return end_to_end
+
+
+def _stacked(prepared: Sequence[Prepared]) -> dict[str, Array]:
+    return {name: np.concatenate([item.feeds[name] for item in prepared]) for name in prepared[0].feeds}

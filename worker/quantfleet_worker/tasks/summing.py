@@ -31,7 +31,7 @@ def add_up(
         for index in range(work.data.first, work.data.first + work.data.count):
             added.add(index, str(index), {})
         return added.sums()
-    for done, (index, sample, tensor) in enumerate(feed.tensors(workspace, work.data)):
+    for done, (index, sample, feeds) in enumerate(feed.feeds(workspace, work.data)):
         report(done / work.data.count, f"sample {done + 1} of {work.data.count}")
-        added.add(index, sample.name, run.quantities({feed.input.name: tensor}))
+        added.add(index, sample.name, run.quantities(feeds))
     return added.sums()

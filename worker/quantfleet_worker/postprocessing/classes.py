@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+BEST = 5
+"""How many classes of a sample are looked at: Top-5 is the most that anybody asks for."""
+
 
 def top_classes(scores: NDArray[Any], count: int) -> NDArray[np.int64]:
     """The `count` best classes of each row of `scores` [N, classes] (logits or probabilities): int64 [N, count].
