@@ -12,8 +12,8 @@ _HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(.*?)\s*#*\s*")
 _CAPTION = re.compile(r"\s*\*\*([^*]+)\*\*\s*[:\uff1a]?\s*")
 _FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})")
 _MARKUP = re.compile(
-    r"\\(?P<escaped>[!-/:-@\[-`{-~])|!\[[^\]]*\]\([^)]*\)|\[(?P<link>[^\]]*)\]\([^)]*\)"
-    r"|(?P<break><br\s*/?>)|<sup>.*?</sup>|</?[A-Za-z][^>]*>|[*`]+|~~"
+    r"\\(?P<escaped>[!-/:-@\[-`{-~])|!\[[^\[\]]*\]\([^)]*\)|\[(?P<link>[^\[\]]*)\]\([^)]*\)"
+    r"|(?P<break><br\s*/?>)|<sup>.*?</sup>|</?[A-Za-z][^<>]*>|[*`]+|~~"
 )
 _CAPTION_LEVEL = 7
 _SHOWN_HEADINGS, _SHOWN_LETTERS = 2, 60
