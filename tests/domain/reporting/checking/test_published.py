@@ -64,6 +64,11 @@ def test_a_file_that_lost_its_line_breaks_is_read_too() -> None:
     assert (first.ordinal, first.line, second.ordinal, second.line) == (1, 1, 2, 1)
 
 
+def test_a_row_of_dashes_in_a_file_without_line_breaks_is_a_row() -> None:
+    table = one("words | a | b | | --- | --- | | 1 | 2 | | --- | --- | | 3 | 4 | more words")
+    assert (table.header, table.rows) == (("a", "b"), (("1", "2"), ("---", "---"), ("3", "4")))
+
+
 def test_dashes_among_the_cells_of_a_row_do_not_unfold_it() -> None:
     assert one("| a | b | c |\n|---|---|---|\n| x | --- | --- |\n").rows == (("x", "---", "---"),)
 

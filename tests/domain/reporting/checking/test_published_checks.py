@@ -184,6 +184,12 @@ def test_each_speedup_column_goes_with_the_figures_beside_it() -> None:
     assert "2.50 should be 2.00 = 10.0 ÷ 5.0" in fault.what
 
 
+def test_a_speedup_against_something_else_than_fp32_is_not_judged() -> None:
+    header = "Model | FP32 [ms] | INT8 [ms] | Speed-up {}"
+    assert faults(STATED + table(header.format("vs PyTorch"), "a | 10.0 | 5.0 | 7.00")) == []
+    assert len(faults(STATED + table(header.format("over FP32"), "a | 10.0 | 5.0 | 7.00"))) == 1
+
+
 def test_a_gain_in_percent_is_a_speedup_and_needs_no_remark() -> None:
     text = STATED + table(
         "Model | FP32 [ms] | INT8 [ms] | Speed-up", "a | 10.0 | 5.0 | 100.0%", "b | 9.0 | 6.0 | 50.0%"
@@ -245,7 +251,9 @@ def test_end_to_end_is_compared_in_one_unit_and_not_with_another_precision_or_ex
 
 def test_onnx_runtime_is_an_engine_and_no_mode() -> None:
     cells = table("Model | FP32 [ms]", "a | 5.0")
-    assert faults(f"{STATED}# ONNX Runtime, end-to-end\n{cells}\n# ONNX Runtime\n{cells}") == []
+    assert faults(f"{STATED}# End-to-end\n{cells}\n# ONNX Runtime\n{cells}") == []
+    both = f"# Runtime latency in ONNX Runtime\n{cells}\n# End-to-end latency in ONNX Runtime\n{cells}"
+    assert len(faults(STATED + both)) == 1
 
 
 # what is not stated
