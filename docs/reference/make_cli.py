@@ -23,7 +23,7 @@ error: `{"error": {"code", "what", "todo"}}`; the codes are in [errors.md](error
 | exit code | meaning |
 |---|---|
 | 0 | it worked; for a followed job: it succeeded and every gate was passed |
-| 1 | failed, or a job that ended `partial`, `failed` or `cancelled`; `scales diff`: the tables differ |
+| 1 | failed, or a job that ended `partial`, `failed` or `cancelled`; `scales diff`: they differ; `check`: faults |
 | 2 | wrong usage or bad input |
 | 3 | the job succeeded and a gate was missed |
 | 4 | the coordinator or its store cannot be reached |

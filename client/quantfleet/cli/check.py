@@ -71,4 +71,5 @@ def _show(checked: Checked) -> None:
         if findings:
             output.say("")
         counts.append(f"{len(findings)} {severity}{'' if len(findings) == 1 else 's'}")
-    output.say(f"{', '.join(counts)} in {checked.judged}")
+    judged = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in checked.judged.items())
+    output.say(f"{', '.join(counts)}; judged: {judged}")

@@ -55,6 +55,7 @@ _MODES = {
     END2END: re.compile(r"end[\s-]?(?:2|to)[\s-]?end|(?<![a-z])e2e(?![a-z])|端到端", re.IGNORECASE),
 }
 _SPEEDUP = re.compile(r"加速比|speed[\s-]?up", re.IGNORECASE)
+_AGAINST = re.compile(r"\b(?:vs|versus|over|against|relative to)\b\.?\s+(?!fp32|float32)\S", re.IGNORECASE)
 _DIFFERENCE = re.compile(r"\b(?:diff|difference|drop)\b|accuracy loss|精度(?:损失|下降|差)", re.IGNORECASE)
 _SIZE = re.compile(r"(?<![a-z])[kmg]i?b(?![a-z])|bytes|memory|体积|大小|内存|显存", re.IGNORECASE)
 _ACCURACY = re.compile(
@@ -148,7 +149,7 @@ def _kind(header: str, cells: Sequence[str]) -> Kind:
 def _kind_of_figures(header: str) -> Kind:
     words = (
         (_SIZE, Kind.OTHER),
-        (_SPEEDUP, Kind.SPEEDUP),
+        (_SPEEDUP, Kind.OTHER if _AGAINST.search(header) else Kind.SPEEDUP),
         (_RATIO, Kind.SPEEDUP),
         (_DIFFERENCE, Kind.OTHER if _LATENCY.search(header) else Kind.DIFFERENCE),
         (_ACCURACY, Kind.ACCURACY),

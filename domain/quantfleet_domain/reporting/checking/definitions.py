@@ -75,9 +75,9 @@ def differences(column: Column, groups: Sequence[Group], percent: bool) -> Itera
 
 
 def _nearest(column: Column, groups: Sequence[Group], kinds: Sequence[Kind]) -> list[Group]:
-    """The groups of these kinds, those that end closest before the column first, then those behind it."""
-    distances = ((column.index - group.columns[-1].index, group) for group in groups if group.kind in kinds)
-    return [group for _, group in sorted(distances, key=lambda found: (found[0] < 0, abs(found[0])))]
+    """The groups of these kinds, those that end closest to the column first."""
+    of_kinds = (group for group in groups if group.kind in kinds)
+    return sorted(of_kinds, key=lambda group: abs(column.index - group.columns[-1].index))
 
 
 def _picks(column: Column, group: Group) -> Iterator[tuple[str, str | None]]:

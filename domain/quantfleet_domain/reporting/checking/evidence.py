@@ -29,7 +29,7 @@ def check_report(report: Report) -> Checked:
         findings += (_fault(rule, part, where, what) for rule, where, what in _faults(result, report))
     for at, gate in enumerate(report.gates):
         findings += _gate(f"gates[{at}]: {gate.expression}", gate, report)
-    return Checked(tuple(findings), f"{len(report.results)} results and {len(report.gates)} gates")
+    return Checked(tuple(findings), {"results": len(report.results), "gates": len(report.gates)})
 
 
 def _faults(result: Result, report: Report) -> Iterator[tuple[Rule, str, str]]:

@@ -1,5 +1,6 @@
 """What a check finds: faults, which a reader must not believe, and notes. Not for how they are printed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -53,10 +54,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class Checked:
-    """All findings in the order of the file, and how much was `judged`, in words: nothing judged is no good news."""
+    """All findings in the order of the file, and how much of what was `judged`: nothing judged is no good news."""
 
     findings: tuple[Finding, ...]
-    judged: str
+    judged: Mapping[str, int]
 
     def of(self, severity: Severity) -> tuple[Finding, ...]:
         """The faults, or the notes."""

@@ -12,8 +12,8 @@ _HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(.*?)\s*#*\s*")
 _CAPTION = re.compile(r"\s*\*\*([^*]+)\*\*\s*[:\uff1a]?\s*")
 _FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})")
 _MARKUP = re.compile(
-    r"\\(?P<escaped>[!-/:-@\[-`{-~])|!\[[^\]]*\]\([^)]*\)|\[(?P<link>[^\]]*)\]\([^)]*\)"
-    r"|(?P<break><br\s*/?>)|<sup>.*?</sup>|</?[A-Za-z][^>]*>|[*`]+|~~"
+    r"\\(?P<escaped>[!-/:-@\[-`{-~])|!\[[^\[\]]*\]\([^)]*\)|\[(?P<link>[^\[\]]*)\]\([^)]*\)"
+    r"|(?P<break><br\s*/?>)|<sup>.*?</sup>|</?[A-Za-z][^<>]*>|[*`]+|~~"
 )
 _CAPTION_LEVEL = 7
 _SHOWN_HEADINGS, _SHOWN_LETTERS = 2, 60
@@ -70,10 +70,10 @@ def tables_of(markdown: str) -> tuple[PublishedTable, ...]:
         if fence or mark:
             fence = _after_fence(fence, mark[1] if mark else "")
             continue
-        heading, caption = _HEADING.fullmatch(line), _CAPTION.fullmatch(line)
-        if heading or caption:
-            level, title = (len(heading[1]), heading[2]) if heading else (_CAPTION_LEVEL, caption[1] if caption else "")
-            section = _Section(level, _plain(title), next(s for s in section.path()[::-1] if s.level < level))
+        heading = _heading(line)
+        if heading:
+            level, title = heading
+            section = _Section(level, title, next(s for s in section.path()[::-1] if s.level < level))
             continue
         header = _cells(line)
         if at < len(lines) and "|" in lines[at][1] and _is_delimiter(lines[at][1], len(header)):
@@ -96,6 +96,14 @@ def tables_of(markdown: str) -> tuple[PublishedTable, ...]:
     )
 
 
+def _heading(line: str) -> tuple[int, str] | None:
+    """Level and text of a heading or a caption."""
+    if found := _HEADING.fullmatch(line):
+        return len(found[1]), _plain(found[2])
+    caption = _CAPTION.fullmatch(line)
+    return (_CAPTION_LEVEL, _plain(caption[1])) if caption else None
+
+
 def _after_fence(open_with: str, mark: str) -> str:
     """The fence that is open after a line with this mark: what closes a block is of its kind, and as long or longer."""
     if not open_with:
@@ -113,6 +121,8 @@ def _unfolded(line: str) -> Iterator[str]:
     at = 0
     for start, width in runs:
         header = start - 1 - width
+        if header < at:  # a row of dashes in the table before
+            continue
         yield from re.split(r"\s+(?=#{1,6}\s)", "|".join(pieces[at:header]))
         yield f"|{'|'.join(pieces[header : header + width])}|"
         yield f"|{'|'.join(pieces[start : start + width])}|"
@@ -125,16 +135,14 @@ def _unfolded(line: str) -> Iterator[str]:
 
 
 def _delimiter_runs(pieces: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where (index, width) delimiter rows of two or more columns stand that have a whole header row before them."""
-    at = free = 0
+    """Where (index, width) delimiter rows of two or more columns stand that have room for a header row before them."""
+    at = 0
     while at < len(pieces):
         width = 0
         while at + width < len(pieces) and _LONG_DELIMITER.fullmatch(pieces[at + width]):
             width += 1
-        header = at - 1 - width
-        if width > 1 and header >= free and not pieces[at - 1].strip():
+        if width > 1 and at > width and not pieces[at - 1].strip():
             yield at, width
-            free = at + width
         at += max(width, 1)
 
 
