@@ -87,7 +87,7 @@ def _per_channel(name: str, weight: TensorProto) -> Iterator[TensorProto]:
     scales = weight_scales(np.abs(values).reshape(values.shape[0], -1).max(axis=1).tolist()).reshape(-1, *one)
     codes = np.rint(values / scales) + _ZERO_POINT
     yield numpy_helper.from_array(codes.astype(np.uint8), f"{name}_quantized")
-    yield numpy_helper.from_array(np.uint8(_ZERO_POINT), f"{name}_zero_point")
+    yield numpy_helper.from_array(np.array(_ZERO_POINT, np.uint8), f"{name}_zero_point")
     yield numpy_helper.from_array(scales[:, 0], f"{name}_scale")
 
 
