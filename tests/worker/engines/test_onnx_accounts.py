@@ -1,5 +1,6 @@
 """What both ONNX engines say ran in INT8, fell back and was converted, of our models and of models from elsewhere."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from tests.worker.onnx_networks import NetworkBuilder, calibrated, classifier, pictures, saved
 
+from quantfleet_domain.jobs.work import Conversion
 from quantfleet_worker.engines import onnxruntime_cpu, openvino_cpu
 from quantfleet_worker.engines.base import Engine, LoadOptions, NodeCounts
+from quantfleet_worker.engines.onnxruntime_profile import Profile
 from quantfleet_worker.models.onnx_model import inspect
 from quantfleet_worker.quantizers.onnx_qdq import quantize
 
@@ -69,6 +72,20 @@ def test_everything_that_was_quantized_ran_in_int8(models: Path, engine: Engine)
 
 
 @both
+def test_matrix_products_that_follow_each_other_are_accounted_for(tmp_path: Path, engine: Engine) -> None:
+    net = NetworkBuilder()
+    flat = net.node("Flatten", [net.node("GlobalAveragePool", ["image"], "averaged")], "flat")
+    weights = [net.generator.standard_normal(shape).astype(np.float32) for shape in ((3, 32), (32, 10))]
+    hidden = net.node("Relu", [net.node("MatMul", [flat, net.constant("w", weights[0])], "first")], "hidden")
+    model = net.model(net.node("MatMul", [hidden, net.constant("v", weights[1])], "second"))
+    content, graph = inspect(saved(model, tmp_path), {})
+    (tmp_path / "fp32.onnx").write_bytes(content)
+    table = calibrated(tmp_path / "fp32.onnx", graph, pictures(4))
+    quantize(tmp_path / "fp32.onnx", table, "u8s8", tmp_path / "u8s8.onnx")
+    assert counted(engine, tmp_path / "u8s8.onnx").ran == ("first_node (MatMul)", "second_node (MatMul)")
+
+
+@both
 def test_a_float_model_has_quantizable_nodes_and_nothing_else(models: Path, engine: Engine) -> None:
     counts = counted(engine, models / "fp32.onnx", "fp32")
     assert (counts.int8, counts.quantizable, counts.fallbacks, counts.ran) == (0, 5, (), ())
@@ -108,6 +125,18 @@ def test_conversions_of_openvino_are_counted_with_their_shares(models: Path) -> 
     kinds = conversions(int8)
     assert sum(count for kind, count in kinds.items() if "uantize" in kind) == 1
     assert all(item.time_share is not None and 0 <= item.time_share < 1 for item in int8.conversions)
+
+
+def test_the_first_run_of_a_profile_is_left_out(tmp_path: Path) -> None:
+    def kernel(operator: str, start: int, duration: int) -> dict[str, Any]:
+        return {"name": f"{operator}_kernel_time", "ts": start, "dur": duration, "args": {"op_name": operator}}
+
+    events: list[dict[str, Any]] = []
+    for start, preparing in ((0, 900), (1000, 0)):
+        events += [kernel("ReorderInput", start + 1, 1 + preparing), kernel("Conv", start + 2, 3)]
+        events.append({"name": "model_run", "ts": start, "dur": 4 + preparing})
+    (tmp_path / "trace.json").write_text(json.dumps(events))
+    assert Profile(tmp_path / "trace.json", runs=1).conversions(()) == (Conversion("ReorderInput", 1, 0.25),)
 
 
 def test_a_transpose_of_the_model_is_no_conversion(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from quantfleet_domain.jobs.work import Conversion
 from ..quantizers.metadata import FLOAT_KEY
 from .base import NodeCounts
 
-_FLOAT = ("Conv", "ConvTranspose", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul")
-_DYNAMIC = ("ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat")
-_QOPERATOR = ("QGemm", "QLinearConv", "QLinearMatMul")
-_WEIGHT_INPUT = dict.fromkeys((*_FLOAT, *_DYNAMIC), 1) | dict.fromkeys(_QOPERATOR, 3)
+_FLOAT: tuple[str, ...] = ("Conv", "ConvTranspose", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul")
+_DYNAMIC: tuple[str, ...] = ("ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat")
+_QOPERATOR: tuple[str, ...] = ("QGemm", "QLinearConv", "QLinearMatMul")
+_WEIGHT_INPUT = {name: 3 if name in _QOPERATOR else 1 for name in (*_FLOAT, *_DYNAMIC, *_QOPERATOR)}
 _QUANTIZED_TYPES = {*_DYNAMIC, *_QOPERATOR, "DequantizeLinear"}
 _LAYOUT = ("Identity", "Reshape", "Transpose")
 

@@ -90,13 +90,9 @@ class OpenVinoSession(Session):
             )
             for item in network.inputs
         }
-        self._output_names = _output_names(model)
-        self._fixed = {
-            name: (options.batch if shape[:1] == (None,) else shape[0], *shape[1:]) if shape else ()
-            for name, (shape, _) in self._inputs.items()
-        }
-        if any(None in shape for shape in self._fixed.values()):
-            self._fixed = {}
+        self._output_names = tuple(item.any_name for item in network.outputs)
+        shapes = {name: _with_batch(shape, options.batch) for name, (shape, _) in self._inputs.items()}
+        self._fixed = {} if any(None in shape for shape in shapes.values()) else shapes
         self._feeds: dict[str, Array] = {}
         self._staged: dict[str, Array] = {}
         self._received: list[Array] = []
@@ -235,11 +231,9 @@ def _openvino() -> ModuleType:
         raise _missing() from error
 
 
-def _output_names(model: Path) -> tuple[str, ...]:
-    """The names of the outputs in the file: OpenVINO may know a tensor by several names."""
-    import onnx
-
-    return tuple(item.name for item in onnx.load(model, load_external_data=False).graph.output)
+def _with_batch(shape: tuple[int | None, ...], batch: int) -> tuple[int | None, ...]:
+    """The shape with an open first dimension closed."""
+    return (batch, *shape[1:]) if shape[:1] == (None,) else shape
 
 
 def _text(value: Any) -> str:
