@@ -186,7 +186,7 @@ def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
         input_shapes=_input_shapes(keys["input_shapes"]) if "input_shapes" in keys else (),
         preprocess=_preprocess(value, files, (calibration_data, evaluate_data), base, found),
         calibration=calibration_part,
-        targets=measuring.targets(targets, files.format, default_precisions(calibrated, quantization, quantized)),
+        targets=measuring.targets(targets, default_precisions(calibrated, quantization, quantized)),
         evaluate=evaluate_part,
         quantization=quantization,
         quantized=quantized,

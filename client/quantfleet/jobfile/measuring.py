@@ -16,10 +16,9 @@ BENCHMARK_KEYS = ("modes", "warmup", "repeat", "quiet", "memory")
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def targets(value: Value | None, model_format: str, precisions: tuple[str, ...]) -> tuple[TargetSpec, ...]:
-    """The targets of a model: without any, every engine that reads its format, in these precisions."""
-    readers = tuple(offer.name for offer in ENGINES.values() if model_format in offer.formats)
-    default = TargetSpec("", readers, precisions, (1,), (1,))
+def targets(value: Value | None, precisions: tuple[str, ...]) -> tuple[TargetSpec, ...]:
+    """The targets of a model: without any, every engine of the fleet that reads its format, in these precisions."""
+    default = TargetSpec("", (), precisions, (1,), (1,))
     if value is None:
         return (default,)
     return tuple(_target(item, default) for item in value.items())

@@ -14,7 +14,7 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import ENDED, Cancelled, JobState, Retried, Started, Task, TaskState
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.placement import reason, why_not
-from quantfleet_domain.jobs.plan import with_shards
+from quantfleet_domain.jobs.settling import settled
 from quantfleet_domain.jobs.spec import JobSpec, model_sha256
 from quantfleet_domain.jobs.validation import is_readable, validate
 from quantfleet_protos.v1 import control_pb2, job_pb2
@@ -81,15 +81,16 @@ class Desk:
         validate(spec)
         self._check_pools(spec)
         manifests = await asyncio.to_thread(self._check_inputs, spec)
-        slots = sum(len(place.facts.slots) for place in self._ledger.nodes.places())
-        settled = with_shards(spec, slots)
+        places = self._ledger.nodes.places()
+        slots = sum(len(place.facts.slots) for place in places)
+        engines = {engine.name for place in places for engine in place.facts.engines if engine.available}
         record = JobRecord(
             id=secrets.token_hex(6),
             request_id=request_id,
             request_digest=digest,
             name=spec.name,
             user=user,
-            spec=encode(settled, job_pb2.JobSpec).SerializeToString(deterministic=True),
+            spec=encode(settled(spec, slots, engines), job_pb2.JobSpec).SerializeToString(deterministic=True),
             state=JobState.RUNNING,
             created_at=time.time(),
             ended_at=0.0,

@@ -8,12 +8,10 @@ from quantfleet_domain.calibration.calibrators import AUTO
 from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import Task, TaskKind
-from quantfleet_domain.jobs.spec import TRAINED, CalibrationSpec, DataSet, JobSpec, ModelSpec, OutputKind, kind_of
+from quantfleet_domain.jobs.spec import TRAINED, CalibrationSpec, JobSpec, ModelSpec
 from quantfleet_domain.jobs.variants import VariantKey, asked_for, measurable, why_not
 
 T = TypeVar("T")
-SMALLEST_SHARD = 8
-"""Samples below which another shard costs more (a process, a session) than it saves."""
 
 
 @dataclass(frozen=True)
@@ -54,35 +52,6 @@ class Plan:
     tasks: tuple[Task, ...]
     details: Mapping[str, Detail]
     not_offered: tuple[NotOffered, ...]
-
-
-def with_shards(spec: JobSpec, slots: int) -> JobSpec:
-    """Settle every `auto` (0) number of shards for a fleet with so many free slots; no result depends on the choice.
-
-    Boxes are evaluated in one shard whatever the job says: mean average precision does not add up from parts.
-    """
-
-    def settle(shards: int, data: DataSet | None) -> int:
-        samples = data.samples if data else 0
-        wanted = shards or max(1, min(slots, samples // SMALLEST_SHARD))
-        return min(wanted, samples)
-
-    models = tuple(
-        replace(
-            model,
-            calibration=model.calibration
-            and replace(model.calibration, shards=settle(model.calibration.shards, model.calibration.data)),
-            evaluate=model.evaluate
-            and replace(
-                model.evaluate,
-                shards=1
-                if kind_of(model.evaluate.metrics) is OutputKind.BOXES
-                else settle(model.evaluate.shards, model.evaluate.data),
-            ),
-        )
-        for model in spec.models
-    )
-    return replace(spec, models=models)
 
 
 CORRECTION_SAMPLES = 128

@@ -104,7 +104,8 @@ class CalibrationSpec:
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """Where a model is measured: one device of `pool` (empty: any), on each engine, in each precision."""
+    """Where a model is measured: one device of `pool` (empty: any), on each engine (none: all of the fleet that read
+    the model), in each precision."""
 
     pool: str
     engines: tuple[str, ...]

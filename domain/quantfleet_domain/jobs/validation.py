@@ -76,8 +76,7 @@ def _validate_model(model: ModelSpec) -> None:
         _validate_metrics(where, model.evaluate)
     _validate_quantizations(where, model)
     for target in model.targets:
-        for what, named in (("engines", target.engines), ("precisions", target.precisions)):
-            _require(bool(named), f"{where}: a target has no {what}", f"name its {what}")
+        _require(bool(target.precisions), f"{where}: a target has no precisions", "name its precisions")
         _known("engine", target.engines, ENGINES)
         _known("precision", target.precisions, PRECISIONS)
         for what, values in (("threads", target.threads), ("batch_sizes", target.batch_sizes)):

@@ -139,7 +139,7 @@ class TargetSpec(_message.Message):
     """Name of a pool; empty for any device."""
     @_builtins.property
     def engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Engines, by name."""
+        """Engines, by name; empty: all of the fleet that read the model."""
 
     @_builtins.property
     def precisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -52,7 +52,7 @@ def test_the_commands_are_those_of_the_design() -> None:
             for name in ["submit", "list", "status", "watch", "explain", "logs", "cancel", "retry", "report"]
         ),
         *(f"node {name}" for name in ["list", "cordon", "uncordon", "drain", "revoke"]),
-        *("pool list", "pool put", "scales show", "scales diff", "report show"),
+        *("pool list", "pool put", "scales show", "scales diff", "scales import", "scales export", "report show"),
     }
 
 

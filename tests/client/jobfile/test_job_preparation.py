@@ -139,8 +139,7 @@ def test_a_short_job_gets_the_defaults(folder: Path) -> None:
         0,
     )
     assert model.calibration.data.samples == 4
-    engines = ("onnxruntime-cpu", "openvino-cpu", "paddle-cpu")
-    assert model.targets == (TargetSpec("", engines, ("fp32", "int8"), (1,), (1,)),)
+    assert model.targets == (TargetSpec("", (), ("fp32", "int8"), (1,), (1,)),)
     assert job.spec.benchmark == BenchmarkSpec(("runtime", "end2end"), 200, 1000, False)
     assert job.spec.patience_s == 600.0
 

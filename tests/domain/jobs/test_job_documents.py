@@ -128,7 +128,6 @@ def _benchmark(**fields: Any) -> JobSpec:
         (_model(evaluate=replace(EVALUATE, metrics=("top3",))), "did you mean 'top"),
         (_model(evaluate=replace(EVALUATE, shards=-1)), "shards"),
         (_target(engines=("onnxruntime-cp",)), "did you mean 'onnxruntime-cpu'?"),
-        (_target(engines=()), "no engines"),
         (_target(precisions=()), "no precisions"),
         (_target(precisions=("int9",)), "did you mean 'int8'?"),
         (_target(precisions=("int8", "int8")), "lists 'int8' twice"),

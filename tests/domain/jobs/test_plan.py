@@ -22,7 +22,7 @@ from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.assignment import corrections_of, files_of, is_idle, requirement, slices_of, work
 from quantfleet_domain.jobs.lifecycle import TaskKind
-from quantfleet_domain.jobs.plan import Plan, make_plan, shard_of, with_shards
+from quantfleet_domain.jobs.plan import Plan, make_plan, shard_of
 from quantfleet_domain.jobs.results import check_result
 from quantfleet_domain.jobs.spec import QUANTIZATIONS, JobSpec
 from quantfleet_domain.jobs.variants import VariantKey, asked_for
@@ -52,28 +52,6 @@ def test_shards_cut_the_samples_into_runs_of_nearly_one_size(samples: int, shard
     runs = [shard_of(samples, shard, shards) for shard in range(shards)]
     assert [index for first, count in runs for index in range(first, first + count)] == list(range(samples))
     assert max(count for _, count in runs) - min(count for _, count in runs) <= 1
-
-
-@given(samples=st.integers(1, 5000), shards=st.integers(0, 6000), slots=st.integers(0, 64))
-def test_a_settled_job_has_a_number_of_shards_that_its_samples_allow(samples: int, shards: int, slots: int) -> None:
-    model = model_spec()
-    assert model.calibration is not None
-    assert model.evaluate is not None
-    data = replace(DATA, samples=samples)
-    model = replace(
-        model,
-        calibration=replace(model.calibration, data=data, shards=shards),
-        evaluate=replace(model.evaluate, data=data, shards=shards),
-    )
-    settled = with_shards(job_spec(model), slots).models[0]
-    assert settled.calibration is not None
-    assert settled.evaluate is not None
-    for found in (settled.calibration.shards, settled.evaluate.shards):
-        assert 1 <= found <= samples
-        if shards:
-            assert found == min(shards, samples)
-        else:
-            assert found <= 2 * max(slots, 1)
 
 
 OWN = (TaskKind.RECALL, TaskKind.MERGE, TaskKind.CHOOSE, TaskKind.SETTLE, TaskKind.REPORT)
