@@ -42,14 +42,14 @@ def refusal(folder: Path, text: str) -> QuantfleetError:
 def test_a_configuration_is_read_key_by_key(tmp_path: Path) -> None:
     found = fastdeploy.read(config(tmp_path, SHIPPED))
     assert found.engines == ("onnxruntime-cpu",)
-    assert (found.threads, found.warmup, found.repeat) == (8, 20, 100)
+    assert (found.threads, found.warmup, found.repeat) == ((8,), 20, 100)
     assert (found.mode, found.memory) == ("runtime", True)
     assert [note.partition(":")[0] for note in found.notes] == ["include_h2d_d2h", "result_path", "sampling_interval"]
 
 
 def test_what_is_left_out_is_left_open(tmp_path: Path) -> None:
     found = fastdeploy.read(config(tmp_path, "device: cpu\n"))
-    assert found == fastdeploy.FastDeployConfig((), None, None, None, None, False, ())
+    assert found == fastdeploy.FastDeployConfig()
 
 
 def test_the_default_backend_is_any_engine(tmp_path: Path) -> None:
@@ -106,6 +106,14 @@ def test_a_misspelt_key_gets_the_nearest_right_one(tmp_path: Path) -> None:
 def test_engines_that_were_chosen_come_before_the_backend(tmp_path: Path) -> None:
     path = config(tmp_path, "backend: trt\n")
     assert fastdeploy.read(path, ("onnxruntime-cpu",)).engines == ("onnxruntime-cpu",)
+
+
+def test_options_come_before_the_configuration_where_they_are_given(tmp_path: Path) -> None:
+    found = fastdeploy.read(config(tmp_path, SHIPPED))
+    assert found.under(threads=(), warmup=None, repeat=None) == found
+    under = found.under(threads=(1, 2), warmup=0, repeat=7)
+    assert (under.threads, under.warmup, under.repeat) == ((1, 2), 0, 7)
+    assert (under.engines, under.memory) == (found.engines, found.memory)
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:

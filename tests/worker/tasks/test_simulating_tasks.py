@@ -77,6 +77,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
     assert isinstance(inspected, InspectResult)
     graph = CalibrationGraph.from_json((bench.cache / inspected.graph.digest).read_bytes())
     table = calibrated(bench.cache / inspected.reference.digest, graph, pictures(SAMPLES))
+    table = replace(table, header=replace(table.header, model=inspected.numerics.model))
     clipped = replace(table, activations=tuple(replace(row, hi=row.hi / 4) for row in table.activations))
     rows = []
     for index, picture in enumerate(pictures(SAMPLES)):
@@ -144,6 +145,15 @@ def test_quantizing_with_corrections_writes_the_corrected_biases(ready: Ready, c
         biases.append(_dequantized_bias(plain, "logits_node"))
     delta = next(layer.delta for layer in found.of("u8s8").layers if layer.layer == "logits")
     np.testing.assert_allclose(biases[0] - biases[1], delta, atol=1e-3)
+
+
+def test_quantizing_with_the_table_of_another_model_is_refused(ready: Ready) -> None:
+    other = ready.bench.put("other.onnx", b"another model")
+    files = (ready.inspected.reference, ready.inspected.graph, ready.scales)
+    with pytest.raises(QuantfleetError) as caught:
+        ready.bench.do(QuantizeWork("net", "onnx", "onnx", (other,), *files, None))
+    assert caught.value.code is ErrorCode.SCALES_INVALID
+    assert other.digest in caught.value.what
 
 
 def _dequantized_bias(model: onnx.ModelProto, node: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
