@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from quantfleet.jobfile import document, judging, measuring, samples
+from quantfleet.jobfile import document, fastdeploy, judging, measuring, samples
 from quantfleet_coordinator.jobs.dispatcher import LONGEST_POLL_S
 from quantfleet_coordinator.settings import Settings
 from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES, DEFAULT_CALIBRATOR
@@ -98,6 +98,7 @@ SECTIONS = {
     "Data": samples.KEYS,
     "A target": measuring.TARGET_KEYS,
     "Benchmark": measuring.BENCHMARK_KEYS,
+    "FastDeploy keys": fastdeploy.KEYS,
 }
 
 

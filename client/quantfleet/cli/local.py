@@ -146,13 +146,17 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Measure a model on this machine: FP32, and INT8 where --data gives samples to calibrate with, or --scales."""
-    asked = _asked_of_fastdeploy(fastdeploy_config, tuple(engine or ())) if fastdeploy_config else {}
-    protocol = {**asked, **_without_none(warmup=warmup, repeat=repeat, threads=threads, engines=engine)}
-    target = {
-        "threads": _counts("--threads", str(protocol.pop("threads", 1))),
-        "batch_sizes": _counts("--batch-sizes", batch_sizes),
-        **_without_none(engines=protocol.pop("engines", None)),
-    }
+    config = fastdeploy.FastDeployConfig(engines=tuple(engine or ()))
+    if fastdeploy_config:
+        config = fastdeploy.read(fastdeploy_config, config.engines)
+        for note in config.notes:
+            typer.echo(f"note: {fastdeploy_config}: {note}", err=True)
+    counts = tuple(_counts("--threads", threads)) if threads else ()
+    config = config.under(threads=counts, warmup=warmup, repeat=repeat)
+    modes, engines = [config.mode] if config.mode else None, list(config.engines) or None
+    protocol = _without_none(warmup=config.warmup, repeat=config.repeat, modes=modes, memory=config.memory or None)
+    batches = _counts("--batch-sizes", batch_sizes)
+    target = _without_none(threads=list(config.threads) or [1], batch_sizes=batches, engines=engines)
     sections: dict[str, Any] = {"benchmark": protocol, "targets": [target]}
     if data or list_file or scales:
         sections["calibration"] = _without_none(
@@ -161,25 +165,10 @@ def benchmark(
             calibrator=calibrator,
             percentile=percentile,
         )
-    if protocol.get("modes") == ["end2end"] and not (data or list_file):
+    if config.mode == "end2end" and not (data or list_file):
         what = f"{fastdeploy_config}: profile_mode end2end is measured with samples"
         raise QuantfleetError(ErrorCode.USAGE, what, "give --data DIRECTORY")
     _report(model_job("benchmark", model, input_shape, **sections), out, workers, keep_state, as_json)
-
-
-def _asked_of_fastdeploy(path: Path, engines: tuple[str, ...]) -> dict[str, Any]:
-    """What a FastDeploy configuration asks for, by the keys of a job file; its notes go to standard error."""
-    config = fastdeploy.read(path, engines)
-    for note in config.notes:
-        typer.echo(f"note: {path}: {note}", err=True)
-    return _without_none(
-        warmup=config.warmup,
-        repeat=config.repeat,
-        modes=[config.mode] if config.mode else None,
-        memory=config.memory or None,
-        threads=config.threads,
-        engines=list(config.engines) or None,
-    )
 
 
 def _report(job: JobDocument, out: Path | None, workers: int | None, keep_state: bool, as_json: bool) -> None:

@@ -152,7 +152,7 @@ def export(
 
 
 def _cache_head(path: Path, table: ScaleTable, version: str | None) -> tuple[str, str]:
-    """Version and kind of a cache; TensorRT takes a cache of its own version alone, so neither is made up."""
+    """Version and kind of the cache: those asked for, or of the cache that the table came from; none is made up."""
     if version is not None:
         if not version.isdecimal():
             what = f"--tensorrt-version {version!r} is no number"

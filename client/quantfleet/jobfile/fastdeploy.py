@@ -6,7 +6,7 @@ is refused, or is answered by a note; a key that FastDeploy itself does not read
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quantfleet.jobfile.tree import Value, nearest, parse
@@ -56,13 +56,22 @@ class FastDeployConfig:
     `notes` say what is done otherwise than there.
     """
 
-    engines: tuple[str, ...]
-    threads: int | None
-    warmup: int | None
-    repeat: int | None
-    mode: str | None
-    memory: bool
-    notes: tuple[str, ...]
+    engines: tuple[str, ...] = ()
+    threads: tuple[int, ...] = ()
+    warmup: int | None = None
+    repeat: int | None = None
+    mode: str | None = None
+    memory: bool = False
+    notes: tuple[str, ...] = ()
+
+    def under(self, *, threads: tuple[int, ...], warmup: int | None, repeat: int | None) -> "FastDeployConfig":
+        """The configuration under options, which come before it where they are given."""
+        return replace(
+            self,
+            threads=threads or self.threads,
+            warmup=self.warmup if warmup is None else warmup,
+            repeat=self.repeat if repeat is None else repeat,
+        )
 
 
 def read(path: Path, chosen: tuple[str, ...] = ()) -> FastDeployConfig:
@@ -83,7 +92,7 @@ def read(path: Path, chosen: tuple[str, ...] = ()) -> FastDeployConfig:
     _refuse(keys, device, engines)
     return FastDeployConfig(
         engines=engines,
-        threads=keys["cpu_thread_nums"].count(1) if "cpu_thread_nums" in keys else None,
+        threads=(keys["cpu_thread_nums"].count(1),) if "cpu_thread_nums" in keys else (),
         warmup=keys["warmup"].count(0) if "warmup" in keys else None,
         repeat=keys["repeat"].count(1) if "repeat" in keys else None,
         mode=keys["profile_mode"].choice("profile mode", MODES) if "profile_mode" in keys else None,

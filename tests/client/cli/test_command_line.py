@@ -52,7 +52,8 @@ def test_the_commands_are_those_of_the_design() -> None:
             for name in ["submit", "list", "status", "watch", "explain", "logs", "cancel", "retry", "report"]
         ),
         *(f"node {name}" for name in ["list", "cordon", "uncordon", "drain", "revoke"]),
-        *("pool list", "pool put", "scales show", "scales diff", "scales import", "scales export", "report show"),
+        *("pool list", "pool put", "report show"),
+        *(f"scales {name}" for name in ["show", "diff", "import", "export"]),
     }
 
 
@@ -71,6 +72,10 @@ def test_the_commands_are_those_of_the_design() -> None:
         (["benchmark", "nowhere.onnx"], 2),
         (["benchmark", "nowhere.onnx", "--threads", "many"], 2),
         (["benchmark", "nowhere.onnx", "--input-shape", "1,3"], 2),
+        (["benchmark", "nowhere.onnx", "--fastdeploy-config", "nowhere.txt"], 2),
+        (["scales", "import", "nowhere.cache", "--model", "nowhere.onnx", "--out", "scales.json"], 2),
+        (["scales", "export", "nowhere.json", "--form", "tensorrt-cache", "--out", "a.cache"], 2),
+        (["scales", "export", "nowhere.json", "--form", "other", "--out", "a.cache"], 2),
         (["worker", "join", "no-token"], 2),
         (["worker", "probe", "--cores", "all"], 2),
         (["worker", "run", "--state", "/nowhere", "--log-level", "loud"], 2),

@@ -1,13 +1,15 @@
-"""`scales show` and `scales diff` on tables that differ in one range."""
+"""The `scales` commands: on tables that differ in one range, and there and back through a TensorRT cache."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.client.cli.conftest import Run
+from tests.worker.onnx_networks import classifier, saved
 
 from quantfleet_domain.calibration.graph import NumericsClass
 from quantfleet_domain.calibration.scales import ActivationRow, ScalesHeader, ScaleTable, WeightRow
+from quantfleet_wire.content import digest_file
 
 
 @pytest.fixture
@@ -51,3 +53,54 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path, run: Run) -> None:
     ran = run("scales", "show", tmp_path / "no.json")
     assert ran.code == 2
     assert "no.json" in ran.err
+
+
+def exported(table: Path, run: Run, *words: str) -> Path:
+    """The cache that a table is exported as, beside it."""
+    path = table.with_suffix(".cache")
+    ran = run("scales", "export", table, "--form", "tensorrt-cache", "--out", path, *words)
+    assert ran.code == 0, ran.err
+    return path
+
+
+def test_a_table_is_exported_as_a_calibration_cache_by_either_name(tables: tuple[Path, Path], run: Run) -> None:
+    text = exported(tables[0], run, "--tensorrt-version", "8401").read_text()
+    assert text == "TRT-8401-EntropyCalibration2\nx: 3c810204\ny: 3c010204\n"
+    out = tables[0].parent / "native.cache"
+    words = ("scales", "export", tables[0], "--form", "tensorrt-cache", "--out", out, "--tensorrt-version", "8401")
+    ran = run(*words, "--names", "native")
+    assert ran.code == 2
+    assert "'y' has no name in the submitted model" in ran.err
+    assert not out.exists()
+
+
+def test_the_version_of_a_cache_is_not_made_up(tables: tuple[Path, Path], run: Run) -> None:
+    words = ("scales", "export", tables[0], "--form", "tensorrt-cache", "--out", tables[0].with_name("a.cache"))
+    assert "--tensorrt-version 8401" in run(*words).err
+    assert run(*words, "--tensorrt-version", "8.4.1").code == 2
+
+
+def test_ranges_go_out_and_come_back_through_a_cache(tmp_path: Path, run: Run) -> None:
+    model, first, second = saved(classifier(), tmp_path), tmp_path / "first.json", tmp_path / "second.json"
+    names = ("image", "pooled", "deep.relu6", "wide", "sum.relu", "side.relu", "averaged")
+    lines = [f"{name}: 3c81020{digit}" for digit, name in enumerate(names)]
+    (tmp_path / "a.cache").write_text("\n".join(["TRT-8401-MinMaxCalibration", *lines]))
+    ran = run("scales", "import", tmp_path / "a.cache", "--model", model, "--out", first, "--json")
+    assert ran.json["activations"] == 8
+    table = ScaleTable.from_json(first.read_bytes())
+    assert (table.header.model, table.sha256) == (digest_file(model), ran.json["sha256"])
+    assert table.header.manifest == f"imported:{digest_file(tmp_path / 'a.cache')}"
+    cache = exported(first, run)
+    assert cache.read_text().startswith("TRT-8401-MinMaxCalibration\n")
+    assert run("scales", "import", cache, "--model", model, "--out", second).code == 0
+    again = ScaleTable.from_json(second.read_bytes())
+    assert again.activations == table.activations
+
+
+def test_a_cache_of_another_model_is_refused_with_the_tensors_that_it_lacks(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "a.cache").write_text("TRT-8401-EntropyCalibration2\nother: 3f800000\n")
+    out = tmp_path / "scales.json"
+    ran = run("scales", "import", tmp_path / "a.cache", "--model", saved(classifier(), tmp_path), "--out", out)
+    assert ran.code == 2
+    assert "no range for 8 of 8 tensors of the model: 'image'" in ran.err
+    assert not out.exists()

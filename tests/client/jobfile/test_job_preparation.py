@@ -81,7 +81,7 @@ def test_a_full_job_file_becomes_the_job_that_it_says(folder: Path) -> None:
                 calibration=CalibrationSpec(DataSet(first.calibration.data.manifest, 2), "percentile", 99.9, 4),
                 targets=(
                     TargetSpec("xeon-vnni", ("onnxruntime-cpu",), ("fp32",), (1, 2), (1, 8)),
-                    TargetSpec("", ("onnxruntime-cpu", "openvino-cpu"), ("fp32", "int8"), (1,), (1,)),
+                    TargetSpec("", (), ("fp32", "int8"), (1,), (1,)),
                 ),
                 evaluate=EvaluateSpec(DataSet(first.evaluate.data.manifest, 3), ("top5",), 0),
             ),

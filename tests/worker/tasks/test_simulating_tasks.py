@@ -147,6 +147,15 @@ def test_quantizing_with_corrections_writes_the_corrected_biases(ready: Ready, c
     np.testing.assert_allclose(biases[0] - biases[1], delta, atol=1e-3)
 
 
+def test_quantizing_with_the_table_of_another_model_is_refused(ready: Ready) -> None:
+    other = ready.bench.put("other.onnx", b"another model")
+    files = (ready.inspected.reference, ready.inspected.graph, ready.scales)
+    with pytest.raises(QuantfleetError) as caught:
+        ready.bench.do(QuantizeWork("net", "onnx", "onnx", (other,), *files, None))
+    assert caught.value.code is ErrorCode.SCALES_INVALID
+    assert other.digest in caught.value.what
+
+
 def _dequantized_bias(model: onnx.ModelProto, node: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
     bias = next(item.input[2] for item in model.graph.node if item.name == node)
