@@ -1,7 +1,6 @@
 import io
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -152,16 +151,10 @@ def test_op_types_that_the_model_lacks_are_an_error(model: Path) -> None:
     assert caught.value.code is ErrorCode.MODEL_UNSUPPORTED
 
 
-@dataclass(frozen=True)
-class Poisoned(Inputs):
-    def get(self, index: int) -> dict[str, Array]:
-        return {"x": super().get(index)["x"] * np.float32(np.nan)}
-
-
 def test_a_loss_that_is_not_finite_stops_the_training_at_its_iteration(model: Path) -> None:
-    half = distiller(model).interval(None, 0, 2, Inputs(), ignore)
-    with pytest.raises(QuantfleetError, match="the loss of iteration 3 is nan") as caught:
-        distiller(model).interval(half.checkpoint, 2, 2, Poisoned(), ignore)
+    trainer = distiller(model, rate="1.0e+30", by="SGD")
+    with pytest.raises(QuantfleetError, match=r"the loss of iteration [2-4] is (nan|inf)") as caught:
+        trainer.interval(None, 0, 4, Inputs(), ignore)
     assert caught.value.code is ErrorCode.ENGINE_FAILED
 
 
