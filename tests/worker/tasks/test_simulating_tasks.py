@@ -149,9 +149,9 @@ def test_quantizing_with_corrections_writes_the_corrected_biases(ready: Ready, c
 
 def test_quantizing_with_the_table_of_another_model_is_refused(ready: Ready) -> None:
     other = ready.bench.put("other.onnx", b"another model")
-    files = (ready.inspected.reference, ready.inspected.graph, ready.scales)
+    reference = ready.inspected.reference
     with pytest.raises(QuantfleetError) as caught:
-        ready.bench.do(QuantizeWork("net", "onnx", "onnx", (other,), *files, None))
+        ready.bench.do(QuantizeWork("net", "onnx", "static", "onnx", (other,), reference, ready.scales, None))
     assert caught.value.code is ErrorCode.SCALES_INVALID
     assert other.digest in caught.value.what
 

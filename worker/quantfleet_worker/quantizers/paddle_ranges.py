@@ -162,22 +162,23 @@ def _sums(program: PaddleProgram) -> set[str]:
     return sums
 
 
-def _unsigned(program: PaddleProgram) -> set[str]:
-    unsigned: set[str] = set()
+def unsigned(program: PaddleProgram) -> set[str]:
+    """The tensors that oneDNN reads as u8, with 255 levels."""
+    found: set[str] = set()
     for operator in program.operators:
         inputs = activations_of(program, operator)
         if operator.type in UNSIGNED or (
-            _transparent(operator) and operator.type != "concat" and unsigned.issuperset(inputs)
+            _transparent(operator) and operator.type != "concat" and found.issuperset(inputs)
         ):
-            unsigned.update(operator.output_arg_names)
-    return unsigned
+            found.update(operator.output_arg_names)
+    return found
 
 
 def _limits(program: PaddleProgram, layers: list[Any], weights: Mapping[str, Array]) -> CodeLimits:
-    limits, unsigned = [], _unsigned(program)
+    limits, nonnegative = [], unsigned(program)
     for layer in layers:
         activation, weight = operands(layer)
-        if weight in weights and activation in unsigned:  # for signed ones oneDNN itself halves the weights
+        if weight in weights and activation in nonnegative:  # for signed ones oneDNN itself halves the weights
             values, scales = program.parameter(weight), np.asarray(weights[weight] / LEVELS, np.float32)
             convolves = layer.type in CONVOLUTIONS
             axis = 0 if convolves or layer.attr("trans_y") else values.ndim - 1

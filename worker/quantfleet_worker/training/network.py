@@ -1,7 +1,7 @@
 """A recipe's network in Paddle: fake-quantized for training, and in float for export. Not for the loop around it."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from quantfleet_worker.models.paddle_program import (
     PaddleProgram,
     load_paddle,
 )
-from quantfleet_worker.quantizers.paddle_ranges import operands
+from quantfleet_worker.quantizers.paddle_ranges import operands, unsigned
 from quantfleet_worker.training.recipe import LoadedRecipe
-from quantfleet_worker.training.slim import quiet
+from quantfleet_worker.training.slim import U8_BITS, quiet
 
 STEM = "inference"
 """The stem of an exported program's files."""
@@ -39,9 +39,12 @@ class QuantizedNetwork:
     optimizer: Any
 
     @classmethod
-    def build(cls, loaded: LoadedRecipe, learning_rate: float) -> "QuantizedNetwork":
-        """The network with random weights. Convolutions are quantized; linear layers only where there are none, because
-        those behind them are the head, which stays in float. Raises QuantfleetError(ENGINE_FAILED)."""
+    def build(cls, loaded: LoadedRecipe, learning_rate: float, in_u8: Collection[str]) -> "QuantizedNetwork":
+        """The network with random weights; `in_u8` are `FloatNetwork.unsigned_layers`.
+
+        Convolutions are quantized; linear layers only where there are none, because those behind them are the head,
+        which stays in float. Raises QuantfleetError(ENGINE_FAILED).
+        """
         paddle = load_paddle()
         # Its own names from 0: the optimizer's state goes by them.
         with paddle.utils.unique_name.guard(), quiet():
@@ -53,6 +56,9 @@ class QuantizedNetwork:
                 activation_quantize_type="moving_average_abs_max",
                 onnx_format=True,
             ).quantize(layer)
+            for name, part in layer.named_sublayers():
+                if _plain(f"{name}.weight") in in_u8 and hasattr(part, "_fake_quant_input"):
+                    part._fake_quant_input._quant_bits = U8_BITS
             parameters = [parameter for parameter in layer.parameters() if not parameter.stop_gradient]
             optimizer = loaded.call("optimizer", loaded.recipe.optimizer, parameters, learning_rate)
         return cls(loaded, layer, optimizer)
@@ -149,11 +155,23 @@ class FloatNetwork:
 
     def ranges_of(self, by_weight: Mapping[str, float]) -> dict[str, float]:
         """Ranges of layers' inputs, given by the weights' names, by the names of the tensors in the program."""
-        named = {tensor.name: by_weight[key] for key, tensor in self.layer.state_dict().items() if key in by_weight}
+        return {tensor: by_weight[key] for key, tensor in self._read_by_layers(self._program()) if key in by_weight}
+
+    def unsigned_layers(self) -> set[str]:
+        """The layers, by the names of their weights, whose input oneDNN reads as u8."""
+        program = self._program()
+        nonnegative = unsigned(program)
+        return {key for key, tensor in self._read_by_layers(program) if tensor in nonnegative}
+
+    def _program(self) -> PaddleProgram:
         with tempfile.TemporaryDirectory(prefix="quantfleet-training-") as folder:
-            operators = self.program(Path(folder)).operators
-        layers = [operands(operator) for operator in operators if operator.type in (*CONVOLUTIONS, *PRODUCTS)]
-        return {activation: named[weight] for activation, weight in layers if weight in named}
+            return self.program(Path(folder))
+
+    def _read_by_layers(self, program: PaddleProgram) -> list[tuple[str, str]]:
+        """(name of the weight in the network, tensor that is read) of each convolution and matrix product."""
+        keys = {tensor.name: key for key, tensor in self.layer.state_dict().items()}
+        layers = (operands(operator) for operator in program.operators if operator.type in (*CONVOLUTIONS, *PRODUCTS))
+        return [(keys[weight], activation) for activation, weight in layers if weight in keys]
 
 
 def _set_weights(tensors: Mapping[str, Any], weights: Mapping[str, Array]) -> None:

@@ -59,7 +59,7 @@ class QatTrainer:
         state = start(checkpoint, self._name, first)
         paddle = load_paddle()
         paddle.base.core.set_num_threads(1)
-        network = QuantizedNetwork.build(self.loaded, self.learning_rate)
+        network = self._quantized()
         if state is None:
             network.begin(self._weights)
         else:
@@ -100,9 +100,12 @@ class QatTrainer:
 
     def simulate(self, checkpoint: bytes, inputs: tuple[Array, ...]) -> Array:
         """The logits that the fake-quantized network computes in float32 of a batch."""
-        network = QuantizedNetwork.build(self.loaded, self.learning_rate)
+        network = self._quantized()
         network.restore(Checkpoint.from_bytes(checkpoint, self._name).state)
         return network.evaluate(inputs)
+
+    def _quantized(self) -> QuantizedNetwork:
+        return QuantizedNetwork.build(self.loaded, self.learning_rate, self._float(None).unsigned_layers())
 
     def _float(self, checkpoint: bytes | None) -> FloatNetwork:
         weights = self._weights

@@ -16,14 +16,17 @@ from quantfleet_worker.models.paddle_program import (
     old_programs,
 )
 from quantfleet_worker.preprocessing.fields import nearest
+from quantfleet_worker.quantizers.paddle_ranges import unsigned
 from quantfleet_worker.training.act_config import ActConfig, Optimizer
 from quantfleet_worker.training.pact import CLIPPED, insert_pact
-from quantfleet_worker.training.slim import load_slim, quiet
+from quantfleet_worker.training.slim import U8_BITS, U8_LEVELS, load_slim, quiet
 
 TEACHER = "teacher_"
 """How PaddleSlim's `merge` prefixes the teacher's names."""
 SCALE = "@scale"
 """How Paddle's passes name the moving average of a tensor's largest magnitude."""
+QUANTIZED = ".quantized"
+"""How they name what they quantize."""
 _MOVING = ("InState", "InAccum")
 """The slots of the variables that a moving average is computed from."""
 
@@ -46,6 +49,12 @@ class Student:
 
     def outputs(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """What the fake-quantized network computes, by the model's output names."""
+        for operator in self.inference.operators:
+            if operator.type == "quantize_linear" and self.inference.is_parameter(operator.input("X")[0]):
+                # The scales in the scope are those before the last step of the optimizer.
+                weight, axis = self.program.parameter(operator.input("X")[0]), operator.attr("quant_axis")
+                others = tuple(other for other in range(weight.ndim) if other != axis)
+                self._set(operator.input("Scale")[0], np.abs(weight).max(axis=others))
         return self.inference.run(feeds, self.inference.fetches)
 
     def state(self) -> dict[str, Array]:
@@ -90,7 +99,7 @@ def build(model: PaddleProgram, teacher: PaddleProgram, config: ActConfig) -> St
     """
     paddle, place = load_paddle(), load_paddle().CPUPlace()
     recover, dist = load_slim("common.recover_program"), load_slim("dist")
-    kinds = quantized_kinds(model, config.op_types)
+    kinds, nonnegative = quantized_kinds(model, config.op_types), unsigned(model)
     with old_programs(), paddle.static.scope_guard(model.scope), paddle.utils.unique_name.guard(), quiet():
         nodes = _nodes(model, config.nodes)
         trainable = recover.recover_inference_program(model.program, paddle.static.Program())
@@ -122,6 +131,8 @@ def build(model: PaddleProgram, teacher: PaddleProgram, config: ActConfig) -> St
             loss.name,
             rate,
         )
+        for program in (student.program, student.inference):
+            _count_codes(program, nonnegative)
         _begin_averages(student)
     return student
 
@@ -182,6 +193,16 @@ def _merge_teacher(training: Any, teacher: PaddleProgram, nodes: list[str]) -> N
 def _optimizer(wanted: Optimizer) -> Any:
     kind = getattr(load_paddle().optimizer, wanted.name)
     return kind(learning_rate=0.0, weight_decay=wanted.weight_decay, **wanted.numbers)
+
+
+def _count_codes(program: PaddleProgram, nonnegative: set[str]) -> None:
+    """Give the tensors that oneDNN stores as u8 the 255 levels that they have there, where Paddle simulates 127."""
+    for operator in program.operators:
+        if operator.type in ("quantize_linear", "dequantize_linear"):
+            tensor = operator.input("X")[0].removesuffix(QUANTIZED).removesuffix(CLIPPED)
+            if tensor in nonnegative:
+                for attribute, value in (("bit_length", U8_BITS), ("qmin", -U8_LEVELS), ("qmax", U8_LEVELS)):
+                    operator._set_attr(attribute, value)
 
 
 def _begin_averages(student: Student) -> None:
