@@ -53,7 +53,7 @@ class TrainingPart:
     resume: Path | None
     samples: tuple[Found, ...]
     iterations: int
-    batch_size: int
+    batch_size: int | None
     learning_rate: float | None
     save_interval: int
     validate: bool
@@ -147,7 +147,7 @@ def _training(
     def flag(key: str) -> bool:
         return keys[key].boolean() if key in keys else False
 
-    needed = ("package", "data", "iters") if method == "qat" else ("config",)
+    needed = ("package", "model_path", "data", "iters") if method == "qat" else ("config",)
     for key in needed:
         if key not in keys:
             raise item.error(f"quantization {method} has no {key}", f"write `{key}:`; the guide has an example")
@@ -187,7 +187,7 @@ def _training(
 @dataclass(frozen=True)
 class _Schedule:
     iterations: int
-    batch_size: int
+    batch_size: int | None
     save_interval: int
     log_interval: int
 

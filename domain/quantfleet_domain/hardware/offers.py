@@ -26,7 +26,7 @@ ENGINES = {
             formats=("onnx", "paddle"),
             kind="cpu",
             precisions=("fp32", "int8"),
-            quantizations=("static", "dynamic", "given"),
+            quantizations=("static", "dynamic", "qat", "distill", "given"),
         ),
         EngineOffer(
             name="openvino-cpu",
@@ -34,7 +34,7 @@ ENGINES = {
             formats=("onnx", "paddle"),
             kind="cpu",
             precisions=("fp32", "bf16", "int8"),
-            quantizations=("static", "given"),
+            quantizations=("static", "qat", "distill", "given"),
         ),
         EngineOffer(
             name="paddle-cpu",
@@ -50,12 +50,7 @@ ENGINES = {
 REFERENCE_ENGINE = "onnxruntime-cpu"
 """The engine whose FP32 activations calibration reads, for models of every format."""
 
-_TRAINED = "training for INT8 yields a Paddle program, which paddle-cpu executes"
 _WHY_NOT = {
-    ("onnxruntime-cpu", "qat"): _TRAINED,
-    ("onnxruntime-cpu", "distill"): _TRAINED,
-    ("openvino-cpu", "qat"): _TRAINED,
-    ("openvino-cpu", "distill"): _TRAINED,
     # Seen in OpenVINO 2026.4: such a file loads, and every product is executed by an f32 kernel between conversions.
     ("openvino-cpu", "dynamic"): "OpenVINO computes ConvInteger and MatMulInteger in float",
     ("paddle-cpu", "dynamic"): "of Paddle's runtimes only Paddle Lite runs dynamically quantized models",

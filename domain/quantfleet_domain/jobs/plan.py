@@ -126,8 +126,10 @@ class _Drawing:
                 last = ""
                 for interval in range(model.training(quantization).intervals):
                     stage = Detail(TaskKind.TRAIN, model.name, quantization=quantization, stage=interval)
-                    needs = (inspected, last) if last else (inspected,)
-                    last = self._add(f"{model.name}/train/{quantization}/{interval}", stage, needs)
+                    name, needs = f"{model.name}/train/{quantization}/{interval}", (inspected, last)
+                    if name not in self._details:  # it serves every runtime
+                        self._add(name, stage, needs if last else needs[:1])
+                    last = name
                 return last
         return ""
 

@@ -143,9 +143,9 @@ class TrainingSpec:
     PaddleSlim's auto-compression, is configured with. `weights` are what a `qat` starts from, `resume` is a checkpoint
     to go on from. `iterations` of `batch_size` samples each are run in intervals of `save_interval`, each of which
     leaves a checkpoint; with `validate` the best of these by the job's first metric is taken, else the last.
-    `workers` read samples ahead; the loss is kept every `log_interval` iterations. `learning_rate` is None where the
-    configuration gives it. A segmentation network is exported with an argmax unless `without_argmax`, any with a
-    softmax if `with_softmax`.
+    `workers` read samples ahead; the loss is kept every `log_interval` iterations. `batch_size` and `learning_rate` are
+    None where the configuration gives them. A segmentation network is exported with an argmax unless `without_argmax`,
+    any with a softmax if `with_softmax`.
     """
 
     method: str
@@ -155,7 +155,7 @@ class TrainingSpec:
     resume: FileRef | None
     data: DataSet
     iterations: int
-    batch_size: int
+    batch_size: int | None
     learning_rate: float | None
     save_interval: int
     validate: bool

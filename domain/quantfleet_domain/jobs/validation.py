@@ -113,7 +113,7 @@ def _validate_training(where: str, model: ModelSpec, training: TrainingSpec) -> 
     _require(training.data.samples > 0, f"{at} has no samples", "give it some")
     for what, count in (
         ("iterations", training.iterations),
-        ("batch_size", training.batch_size),
+        ("batch_size", 1 if training.batch_size is None else training.batch_size),
         ("save_interval", training.save_interval),
         ("log_interval", training.log_interval),
     ):

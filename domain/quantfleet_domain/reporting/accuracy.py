@@ -5,10 +5,20 @@ Everything is counted in integers and divided at the end, so the number of shard
 
 from collections.abc import Sequence
 
-from quantfleet_domain.jobs.work import BoxOutcome, ClassOutcome, EvaluateResult, PixelOutcome
+from quantfleet_domain.jobs.work import BoxOutcome, ClassOutcome, EvaluateResult, Outcome, PixelOutcome
 from quantfleet_domain.reporting.report import Accuracy
 
 _UNIT = "percent"
+
+
+def figure(metric: str, outcome: Outcome) -> float:
+    """One metric of one outcome of its kind, percent."""
+    if isinstance(outcome, ClassOutcome):
+        (found, *_) = _of_classes([metric], [outcome], [])
+        return found.value
+    if isinstance(outcome, PixelOutcome):
+        return _of_pixels([metric], [outcome])[0].value
+    return float(getattr(outcome, metric))
 
 
 def figures(

@@ -272,7 +272,7 @@ class TrainingSpec(_message.Message):
     iterations: _builtins.int
     """Iterations in all, count."""
     batch_size: _builtins.int
-    """Samples an iteration, count."""
+    """Samples an iteration, count; absent where the configuration gives it."""
     learning_rate: _builtins.float
     """Learning rate, dimensionless; absent where the configuration gives it."""
     save_interval: _builtins.int
@@ -313,7 +313,7 @@ class TrainingSpec(_message.Message):
         resume: _base_pb2.FileRef | None = ...,
         data: Global___DataSet | None = ...,
         iterations: _builtins.int = ...,
-        batch_size: _builtins.int = ...,
+        batch_size: _builtins.int | None = ...,
         learning_rate: _builtins.float | None = ...,
         save_interval: _builtins.int = ...,
         validate: _builtins.bool = ...,
@@ -322,12 +322,17 @@ class TrainingSpec(_message.Message):
         with_softmax: _builtins.bool = ...,
         without_argmax: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate", "config", b"config", "data", b"data", "learning_rate", b"learning_rate", "resume", b"resume", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_learning_rate", b"_learning_rate", "batch_size", b"batch_size", "config", b"config", "data", b"data", "learning_rate", b"learning_rate", "resume", b"resume", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate", "batch_size", b"batch_size", "config", b"config", "data", b"data", "iterations", b"iterations", "learning_rate", b"learning_rate", "log_interval", b"log_interval", "method", b"method", "package", b"package", "resume", b"resume", "save_interval", b"save_interval", "validate", b"validate", "weights", b"weights", "with_softmax", b"with_softmax", "without_argmax", b"without_argmax", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_learning_rate", b"_learning_rate", "batch_size", b"batch_size", "config", b"config", "data", b"data", "iterations", b"iterations", "learning_rate", b"learning_rate", "log_interval", b"log_interval", "method", b"method", "package", b"package", "resume", b"resume", "save_interval", b"save_interval", "validate", b"validate", "weights", b"weights", "with_softmax", b"with_softmax", "without_argmax", b"without_argmax", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
     _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
 
 Global___TrainingSpec: _TypeAlias = TrainingSpec  # noqa: Y015

@@ -7,9 +7,10 @@ from tests.domain.jobs.sample_jobs import DATA, TARGET, job_spec, model_spec, re
 
 from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.jobs.assignment import files_of, slice_of, work
+from quantfleet_domain.jobs.assignment import files_of, slices_of, work
 from quantfleet_domain.jobs.lifecycle import TaskKind
-from quantfleet_domain.jobs.plan import Plan, make_plan, with_shards
+from quantfleet_domain.jobs.plan import Plan, make_plan
+from quantfleet_domain.jobs.settling import settled
 from quantfleet_domain.jobs.spec import CalibrationSpec, DataSet, FileRef, JobSpec
 from quantfleet_domain.jobs.validation import validate
 from quantfleet_domain.jobs.work import CorrectWork, QuantizeWork
@@ -21,7 +22,7 @@ ONE_ENGINE = (replace(TARGET, engines=("onnxruntime-cpu",)),)
 
 def brought(data: DataSet | None = None, **fields: object) -> JobSpec:
     calibration = replace(CalibrationSpec(data, "imported", 99.99, 0, scales=SCALES), **fields)
-    return with_shards(job_spec(model_spec(calibration=calibration, targets=ONE_ENGINE)), 2)
+    return settled(job_spec(model_spec(calibration=calibration, targets=ONE_ENGINE)), 2, ())
 
 
 def kinds(plan: Plan) -> set[TaskKind]:
@@ -43,7 +44,7 @@ def test_with_samples_biases_are_corrected_on_them() -> None:
     assert settled == [f"net/settle/{stage}" for stage in range(CHECKPOINTS + 1)]
     results = results_of(plan)
     parts = [work(spec, d, results) for d in plan.details.values() if d.kind is TaskKind.CORRECT and d.stage == 0]
-    slices = [slice_of(part) for part in parts]
+    slices = [next(iter(slices_of(part)), None) for part in parts]
     assert [(s.manifest, s.first, s.count) for s in slices if s] == [(DATA.manifest, 0, 10), (DATA.manifest, 10, 10)]
     for task in plan.tasks:
         assert len(set(task.needs)) == len(task.needs), task.id

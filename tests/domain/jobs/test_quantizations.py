@@ -88,6 +88,13 @@ def test_where_one_quantization_is_all_there_is_nothing_is_measured_without_it()
     assert task.after == ()
 
 
+def test_a_trained_model_runs_on_every_runtime_and_is_trained_once() -> None:
+    model = quantized_in("distill", targets=(replace(TARGET, engines=("onnxruntime-cpu", "paddle-cpu")),))
+    plan = make_plan(job_spec(model))
+    assert len([name for name in plan.details if "/train/" in name]) == 3
+    assert "net/evaluate/0/onnxruntime-cpu/int8/distill/0" in plan.details
+
+
 def test_dynamic_quantization_needs_neither_data_nor_a_scale_table() -> None:
     model = model_spec(calibration=None, quantizations=("dynamic",), targets=ONNX_ONLY)
     spec = job_spec(model)
@@ -111,7 +118,7 @@ def test_a_quantized_model_is_measured_as_it_is_and_has_no_fp32() -> None:
     ("engine", "key", "reason"),
     [
         ("paddle-cpu", VariantKey("int8", "dynamic"), "only Paddle Lite runs"),
-        ("onnxruntime-cpu", VariantKey("int8", "qat"), "a Paddle program, which paddle-cpu executes"),
+        ("openvino-cpu", VariantKey("int8", "dynamic"), "in float"),
         ("onnxruntime-cpu", VariantKey("int8", "given"), "does not read quantized paddle models"),
     ],
 )

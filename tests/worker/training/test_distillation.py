@@ -88,7 +88,7 @@ def test_distillation_brings_the_student_nearer_to_its_teacher_in_int8(
     for name, rate in (("untrained", "1.0e-12"), ("trained", "0.001")):
         trainer = distiller(model, rate=rate)
         made = trainer.interval(None, 0, 60, Inputs(), ignore)
-        trainer.export(made.checkpoint, Inputs(), "s8-symmetric", tmp_path / name)
+        trainer.export(made.checkpoint, Inputs(), tmp_path / f"{name}-float").paddle("s8-symmetric", tmp_path / name)
         student = outputs(tmp_path / name, "int8", held_back)
         errors[name] = float(np.mean((student - teacher) ** 2))
     assert errors["trained"] < 0.5 * errors["untrained"]
@@ -97,13 +97,13 @@ def test_distillation_brings_the_student_nearer_to_its_teacher_in_int8(
 def test_the_exported_model_runs_in_int8_and_as_it_was_trained(model: Path, held_back: Array, tmp_path: Path) -> None:
     trainer = distiller(model)
     made = trainer.interval(None, 0, 40, Inputs(), ignore)
-    trainer.export(made.checkpoint, Inputs(), "s8-symmetric", tmp_path)
-    session = ENGINE.load(tmp_path, LoadOptions(precision="int8", threads=1))
+    trainer.export(made.checkpoint, Inputs(), tmp_path / "float").paddle("s8-symmetric", tmp_path / "int8")
+    session = ENGINE.load(tmp_path / "int8", LoadOptions(precision="int8", threads=1))
     session.bind({"x": held_back})
     counts = session.node_counts()
     assert (counts.int8, counts.quantizable, counts.fallbacks) == (2, 2, ())
     (simulated,) = trainer.simulate(made.checkpoint, {"x": held_back}).values()
-    np.testing.assert_allclose(outputs(tmp_path, "int8", held_back), simulated, atol=1e-5)
+    np.testing.assert_allclose(outputs(tmp_path / "int8", "int8", held_back), simulated, atol=1e-5)
 
 
 def test_a_distilled_float_model_keeps_names_and_shapes(model: Path, held_back: Array, tmp_path: Path) -> None:
@@ -134,7 +134,14 @@ def test_a_pir_model_is_distilled_like_an_old_one(tmp_path: Path) -> None:
         paddle.jit.save(layer, str(tmp_path / "pir" / "inference"), input_spec=[spec])
     trainer = distiller(tmp_path / "pir")
     made = trainer.interval(None, 0, 2, Inputs(), ignore)
-    assert len(trainer.export(made.checkpoint, Inputs(), "s8-symmetric", tmp_path / "int8").int8_nodes) == 2
+    assert (
+        len(
+            trainer.export(made.checkpoint, Inputs(), tmp_path / "float")
+            .paddle("s8-symmetric", tmp_path / "int8")
+            .int8_nodes
+        )
+        == 2
+    )
 
 
 def test_a_node_that_the_model_lacks_is_named_with_the_nearest(model: Path) -> None:

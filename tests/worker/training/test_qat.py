@@ -7,6 +7,7 @@ import pytest
 from tests.worker.training.conftest import Array, Pictures, Trained, ignore
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker.engines import onnxruntime_cpu
 from quantfleet_worker.engines.base import LoadOptions, NodeCounts
 from quantfleet_worker.engines.paddle_cpu import ENGINE
 from quantfleet_worker.models.paddle_program import load_paddle
@@ -46,7 +47,7 @@ def test_training_lowers_the_loss_of_the_fake_quantized_network(trained: Trained
 def test_the_exported_network_runs_in_int8_and_as_it_was_trained(trained: Trained, tmp_path: Path) -> None:
     trainer = trained.trainer(without_argmax=True)
     made = trainer.interval(None, 0, 12, Pictures(), ignore)
-    trainer.export(made.checkpoint, Pictures(), "s8-symmetric", tmp_path / "int8")
+    trainer.export(made.checkpoint, Pictures(), tmp_path / "float").paddle("s8-symmetric", tmp_path / "int8")
     exported, counts = run(tmp_path / "int8", "int8", pictures())
     assert counts.int8 == 3
     assert all("matmul" in reason for reason in counts.fallbacks)
@@ -59,7 +60,7 @@ def test_an_exported_segmentation_network_returns_classes_and_a_classification_n
 ) -> None:
     trainer = trained.trainer()
     made = trainer.interval(None, 0, 2, Pictures(), ignore)
-    trainer.export(made.checkpoint, Pictures(), "s8-symmetric", tmp_path / "int8")
+    trainer.export(made.checkpoint, Pictures(), tmp_path / "float").paddle("s8-symmetric", tmp_path / "int8")
     trainer.export_float(made.checkpoint, tmp_path / "fp32")
     values, classes = (run(tmp_path / precision, precision, pictures())[0] for precision in ("int8", "fp32"))
     if trained.loaded.recipe.task == "segmentation":
@@ -69,11 +70,28 @@ def test_an_exported_segmentation_network_returns_classes_and_a_classification_n
         assert (values.shape, values.dtype) == ((8, 4), np.float32)
 
 
+def test_the_exported_network_runs_in_int8_in_onnx_runtimes_too(trained: Trained, tmp_path: Path) -> None:
+    trainer = trained.trainer(with_softmax=True)
+    made = trainer.interval(None, 0, 12, Pictures(), ignore)
+    export = trainer.export(made.checkpoint, Pictures(), tmp_path / "float")
+    export.onnx("u8s8", tmp_path / "int8.onnx")
+    trainer.export_float(made.checkpoint, tmp_path / "fp32")
+    session = onnxruntime_cpu.ENGINE.load(tmp_path / "int8.onnx", LoadOptions("int8", threads=1))
+    (found,) = session.run({next(iter(session.inputs)): pictures()}).values()
+    (expected, _) = run(tmp_path / "fp32", "fp32", pictures())
+    assert found.shape == expected.shape
+    assert session.node_counts().int8 >= 3
+    if trained.loaded.recipe.task == "segmentation":
+        assert (found == expected).mean() > 0.95
+    else:
+        np.testing.assert_allclose(found, expected, atol=0.1)
+
+
 def test_with_softmax_an_export_returns_probabilities(trained: Trained, tmp_path: Path) -> None:
     trainer = trained.trainer(with_softmax=True, without_argmax=True)
     made = trainer.interval(None, 0, 2, Pictures(), ignore)
-    trainer.export(made.checkpoint, Pictures(), "s8-symmetric", tmp_path)
-    values, _ = run(tmp_path, "int8", pictures())
+    trainer.export(made.checkpoint, Pictures(), tmp_path / "float").paddle("s8-symmetric", tmp_path / "int8")
+    values, _ = run(tmp_path / "int8", "int8", pictures())
     np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
 
 

@@ -13,6 +13,7 @@ from quantfleet_domain.jobs.work import (
     QuantizeWork,
     Result,
     ScoreWork,
+    TrainWork,
     Work,
 )
 from quantfleet_protos.v1 import task_pb2
@@ -50,6 +51,10 @@ def _do(work: Work, workspace: Workspace, here: Surroundings, report: Report) ->
             from quantfleet_worker.tasks.correcting import correct
 
             return correct(work, workspace, here, report)
+        case TrainWork():
+            from quantfleet_worker.tasks.training import train
+
+            return train(work, workspace, here, report)
         case QuantizeWork():
             from quantfleet_worker.tasks.quantizing import quantize
 

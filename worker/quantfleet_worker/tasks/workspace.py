@@ -43,6 +43,10 @@ class Workspace:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def outputs(self) -> "Workspace":
+        """The same place, reading what was kept: outputs of this task that are inputs of its next step."""
+        return Workspace(self._outputs, self._outputs, self._scratch)
+
     def keep(self, name: str, content: bytes) -> FileRef:
         """Make an output of these bytes, to be read under `name`."""
         digest = hashlib.sha256(content).hexdigest()

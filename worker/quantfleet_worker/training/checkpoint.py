@@ -34,21 +34,14 @@ class Checkpoint:
         return out.getvalue()
 
     @staticmethod
+    def iterations(data: bytes) -> int:
+        """After how many iterations a checkpoint was written. Raises QuantfleetError(MODEL_UNREADABLE)."""
+        return _read(data).done
+
+    @staticmethod
     def from_bytes(data: bytes, training: str) -> "Checkpoint":
         """Read what `to_bytes` wrote. Raises QuantfleetError(MODEL_UNREADABLE) for any other, or another training's."""
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as members:
-                header = json.loads(str(members[_HEADER]))
-                state = {name.removeprefix("state/"): members[name] for name in members.files if name != _HEADER}
-            found = Checkpoint(header["training"], int(header["done"]), state)
-            if header["format"] != FORMAT:
-                raise ValueError(f"its format is {header['format']!r}")
-        except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
-            raise QuantfleetError(
-                ErrorCode.MODEL_UNREADABLE,
-                f"not a training checkpoint: {error}",
-                "resume from one that quantfleet wrote",
-            ) from error
+        found = _read(data)
         if found.training != training:
             raise QuantfleetError(
                 ErrorCode.MODEL_UNREADABLE,
@@ -56,3 +49,20 @@ class Checkpoint:
                 "resume with the model, configuration and parameters that it was made with",
             )
         return found
+
+
+def _read(data: bytes) -> Checkpoint:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as members:
+            header = json.loads(str(members[_HEADER]))
+            state = {name.removeprefix("state/"): members[name] for name in members.files if name != _HEADER}
+        found = Checkpoint(header["training"], int(header["done"]), state)
+        if header["format"] != FORMAT:
+            raise ValueError(f"its format is {header['format']!r}")
+    except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
+        raise QuantfleetError(
+            ErrorCode.MODEL_UNREADABLE,
+            f"not a training checkpoint: {error}",
+            "resume from one that quantfleet wrote",
+        ) from error
+    return found

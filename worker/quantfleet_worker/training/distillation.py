@@ -4,7 +4,6 @@ The FP32 model is the teacher. PaddleSlim makes its copy trainable, joins the tw
 the fake quantization, as its `AutoCompression` does; the loop is ours, so that it can stop and go on.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +16,9 @@ from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_normalize import normalize
 from quantfleet_worker.models.paddle_pir import load_program
 from quantfleet_worker.models.paddle_program import Array, PaddleProgram, load_paddle
-from quantfleet_worker.quantizers.paddle_onednn import QuantizedProgram
 from quantfleet_worker.training.act_config import ActConfig
 from quantfleet_worker.training.checkpoint import Checkpoint
-from quantfleet_worker.training.export import export_int8
+from quantfleet_worker.training.export import Export, export
 from quantfleet_worker.training.interval import Interval, Progress, Report, closed, start
 from quantfleet_worker.training.samples import SEED, Samples, batches
 from quantfleet_worker.training.student import Student, build, learned_ranges
@@ -68,12 +66,12 @@ class Distiller:
         out.mkdir(parents=True, exist_ok=True)
         program.save(out, find_files(self.model).stem)
 
-    def export(self, checkpoint: bytes, samples: Samples[Feeds], form: str, out: Path) -> QuantizedProgram:
-        """Write the trained model as an INT8 program of one of `paddle_onednn.FORMS`. Raises as `export_int8` does."""
-        with tempfile.TemporaryDirectory(prefix="quantfleet-training-") as folder:
-            self.export_float(checkpoint, Path(folder))
-            feeds = (samples.get(index) for index in range(samples.count))
-            return export_int8(Path(folder), self.learned_ranges(checkpoint), feeds, form, out)
+    def export(self, checkpoint: bytes, samples: Samples[Feeds], folder: Path) -> Export:
+        """The trained model, ready to be written in any INT8 form; `folder` keeps its FP32 program. Raises as
+        `training.export.export`."""
+        self.export_float(checkpoint, folder)
+        feeds = (samples.get(index) for index in range(samples.count))
+        return export(folder, self.learned_ranges(checkpoint), feeds)
 
     def learned_ranges(self, checkpoint: bytes) -> dict[str, float]:
         """The largest magnitude that the training found for each tensor, by its name in the exported program."""

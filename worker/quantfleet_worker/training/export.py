@@ -1,4 +1,4 @@
-"""From a trained network to an INT8 program: its FP32 program, and the ranges that training found. Not for training.
+"""From a trained network to INT8 models: its FP32 program, and the ranges that training found. Not for training.
 
 A trained network is quantized like any other, by a scale table; the table has the ranges that the fake quantization was
 trained with, and observes only the tensors that it did not follow (a residual sum of a network of layers, say). So
@@ -7,7 +7,7 @@ every rule of the quantizers holds here too, and every engine's form can be made
 
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,10 @@ from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_model import inspect
 from quantfleet_worker.models.paddle_program import Array
 from quantfleet_worker.models.reference_run import ReferenceRun
-from quantfleet_worker.quantizers.paddle_onednn import QuantizedProgram, quantize
+from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
+from quantfleet_worker.quantizers.onnx_qdq import QuantizedModel
+from quantfleet_worker.quantizers.paddle_onednn import QuantizedProgram
+from quantfleet_worker.training.tail import NO_TAIL, Tail
 
 LEARNED = "learned"
 """The calibrator that a row names whose range comes from training."""
@@ -48,13 +51,38 @@ def with_learned_ranges(table: ScaleTable, learned: Mapping[str, float]) -> Scal
     return replace(table, activations=tuple(rows))
 
 
-def export_int8(
-    program: Path, learned: Mapping[str, float], feeds: Iterable[Mapping[str, Array]], form: str, out: Path
-) -> QuantizedProgram:
-    """Write the INT8 form of the trained FP32 program in directory `program` to directory `out`.
+@dataclass(frozen=True)
+class Export:
+    """A trained network, to be written in any form of any runtime: its FP32 program without the `tail`, in a directory,
+    the ONNX form of that, and the table of its scales."""
+
+    program: Path
+    reference: bytes
+    table: ScaleTable
+    tail: Tail
+
+    def paddle(self, form: str, out: Path) -> QuantizedProgram:
+        """Write one of `paddle_onednn.FORMS` to directory `out`. Raises as `paddle_onednn.quantize`."""
+        written = paddle_onednn.quantize(self.program, self.table, form, out)
+        if self.tail != NO_TAIL:
+            self.tail.rewrite(out, find_files(out).stem)
+        return written
+
+    def onnx(self, form: str, out: Path) -> QuantizedModel:
+        """Write one of `onnx_qdq.FORMS` to file `out`. Raises as `onnx_qdq.quantize`."""
+        with tempfile.TemporaryDirectory(prefix="quantfleet-training-") as folder:
+            reference = Path(folder) / "reference.onnx"
+            reference.write_bytes(self.tail.behind(self.reference))
+            return onnx_qdq.quantize(reference, self.table, form, out)
+
+
+def export(
+    program: Path, learned: Mapping[str, float], feeds: Iterable[Mapping[str, Array]], tail: Tail = NO_TAIL
+) -> Export:
+    """The export of the trained FP32 program in directory `program`; `learned` are largest magnitudes by tensor.
 
     `feeds` are model inputs of batch 1, of which the first `OBSERVED` are looked at. Raises QuantfleetError as
-    `paddle_model.inspect` and `paddle_onednn.quantize` do, and DATA_EMPTY without any.
+    `paddle_model.inspect` does, and DATA_EMPTY without any.
     """
     observed = list(islice(feeds, OBSERVED))
     if not observed:
@@ -64,7 +92,7 @@ def export_int8(
     reference, graph = inspect(program, {name: values.shape for name, values in observed[0].items()})
     files = find_files(program)
     digest = sha256(files.program.read_bytes() + files.parameters.read_bytes()).hexdigest()
-    # The table does not leave this function, so what tells two fleets' tables apart is empty.
+    # The table does not leave this process, so what tells two fleets' tables apart is empty.
     numerics = NumericsClass("onnxruntime-cpu", "", "", digest, graph.recipe, "", EXTREMES_VERSION)
     with tempfile.TemporaryDirectory(prefix="quantfleet-training-") as folder:
         path = Path(folder) / "reference.onnx"
@@ -73,7 +101,7 @@ def export_int8(
         for index, inputs in enumerate(observed):
             statistics.observe(index, str(index), dict(run.activations(inputs)))
     table = ScaleTable.build(statistics.partial(), graph, calibrator_named("absmax"), manifest="", preprocessing="")
-    return quantize(program, with_learned_ranges(table, learned), form, out)
+    return Export(program, reference, with_learned_ranges(table, learned), tail)
 
 
 def _learned(row: ActivationRow, learned: Mapping[str, float]) -> ActivationRow:

@@ -4,7 +4,6 @@ Paddle's `ImperativeQuantAware` wraps the layers in fake quantization, as Paddle
 `qat_train.py` do; the loop is ours, so that it can stop and go on.
 """
 
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -14,9 +13,8 @@ import numpy as np
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.paddle_program import Array, load_paddle
-from quantfleet_worker.quantizers.paddle_onednn import QuantizedProgram
 from quantfleet_worker.training.checkpoint import Checkpoint
-from quantfleet_worker.training.export import export_int8
+from quantfleet_worker.training.export import Export, export
 from quantfleet_worker.training.interval import Interval, Progress, Report, closed, start
 from quantfleet_worker.training.network import STEM, FloatNetwork, QuantizedNetwork
 from quantfleet_worker.training.pdparams import read_weights
@@ -78,20 +76,18 @@ class QatTrainer:
         out.mkdir(parents=True, exist_ok=True)
         self._tail.append(self._float(checkpoint).program(out)).save(out, STEM)
 
-    def export(self, checkpoint: bytes, samples: Samples[TrainingSample], form: str, out: Path) -> QuantizedProgram:
-        """Write the trained network as an INT8 program of one of `paddle_onednn.FORMS`. Raises as `export_int8`."""
+    def export(self, checkpoint: bytes, samples: Samples[TrainingSample], folder: Path) -> Export:
+        """The trained network, ready to be written in any INT8 form; `folder` keeps its FP32 program, which returns the
+        logits. Raises as `training.export.export`."""
         names = tuple(self.loaded.recipe.inputs)
         feeds = (
             {name: values[None] for name, values in zip(names, self._inputs(samples.get(index)), strict=True)}
             for index in range(samples.count)
         )
-        with tempfile.TemporaryDirectory(prefix="quantfleet-training-") as folder:
-            scratch = Path(folder)
-            self._float(checkpoint).program(scratch).save(scratch, STEM)
-            written = export_int8(scratch, self.learned_ranges(checkpoint), feeds, form, out)
-        # Behind the quantization: the calibration graph maps float tensors only.
-        self._tail.rewrite(out, STEM)
-        return written
+        folder.mkdir(parents=True, exist_ok=True)
+        self._float(checkpoint).program(folder).save(folder, STEM)
+        # The tail goes behind the quantization: the calibration graph maps float tensors only.
+        return export(folder, self.learned_ranges(checkpoint), feeds, self._tail)
 
     def learned_ranges(self, checkpoint: bytes) -> dict[str, float]:
         """The largest magnitude of what each quantized layer reads, by the tensor's name in the exported program."""

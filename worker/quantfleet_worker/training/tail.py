@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import onnx
+from onnx import TensorProto, helper
+
 from quantfleet_worker.models.paddle_program import PaddleProgram, old_programs
 
 _INT32 = 2
@@ -37,8 +40,31 @@ class Tail:
         """Append to the program in a directory."""
         self.append(PaddleProgram.load(directory, stem)).save(directory, stem)
 
+    def behind(self, reference: bytes) -> bytes:
+        """The ONNX model with these operators behind its first output, which becomes its only one."""
+        model = onnx.load_from_string(reference)
+        name = model.graph.output[0].name
+        for kind, suffix, _, attributes in self._operators():
+            made = f"{name}.{suffix}"
+            if kind == "softmax":
+                node, dtype = (
+                    helper.make_node("Softmax", [name], [made], made, axis=attributes["axis"]),
+                    TensorProto.FLOAT,
+                )
+            else:
+                node = helper.make_node("ArgMax", [name], [made], made, axis=attributes["axis"], keepdims=0)
+                dtype = TensorProto.INT64
+            model.graph.node.append(node)
+            del model.graph.output[:]
+            model.graph.output.append(helper.make_tensor_value_info(made, dtype, None))
+            name = made
+        return bytes(model.SerializeToString(deterministic=True))
+
     def _operators(self) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         if self.softmax:
             yield "softmax", "probabilities", "float32", {"axis": 1}
         if self.argmax:
             yield "arg_max", "classes", "int32", {"axis": 1, "keepdims": False, "flatten": False, "dtype": _INT32}
+
+
+NO_TAIL = Tail(softmax=False, argmax=False)
