@@ -4,6 +4,7 @@ Not for calibration: see `document`.
 """
 
 import mmap
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +36,13 @@ QAT_KEYS = (
     "without_argmax",
 )
 _KEYS = {"qat": QAT_KEYS, "distill": DISTILL_KEYS, "given": GIVEN_KEYS, "static": ("method",), "dynamic": ("method",)}
+# A protocol buffer has before a text the number of its field and its length. So what is found is an operator's type
+# (NodeProto.op_type is field 4, OpDesc.type field 3) or an attribute's name, and no entry of the version table that
+# every Paddle program has.
 _QUANTIZED_OPERATORS = {
-    ".onnx": (b"DequantizeLinear", b"QLinearConv", b"QLinearMatMul", b"ConvInteger", b"MatMulInteger"),
-    ".pdmodel": (b"dequantize_linear", b"fake_quantize_", b"fake_channel_wise_quantize_", b"quantize_weight_bits"),
-    ".json": (b"dequantize_linear", b"fake_quantize_", b"fake_channel_wise_quantize_"),
+    ".onnx": rb"\x22.(DequantizeLinear|QLinearConv|QLinearMatMul|QGemm|ConvInteger|MatMulInteger|DynamicQuantizeLinear)",
+    ".pdmodel": rb"\x1a.(dequantize_linear|fake_(channel_wise_)?(de)?quantize_)|\x0a.quantize_weight_bits",
+    ".json": rb"dequantize_linear|fake_(channel_wise_)?(de)?quantize_",
 }
 
 
@@ -78,11 +82,11 @@ STATIC = QuantizationPart(("static",), (), None)
 def is_quantized(files: ModelFiles) -> bool:
     """Whether a model's graph has quantized operators, by their names in its file; no engine is imported for it."""
     graph = files.files[0]
-    names = _QUANTIZED_OPERATORS.get(graph.suffix, ())
-    if not graph.stat().st_size:
+    pattern = _QUANTIZED_OPERATORS.get(graph.suffix)
+    if pattern is None or not graph.stat().st_size:
         return False
     with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return any(content.find(name) >= 0 for name in names)
+        return re.search(pattern, content, re.DOTALL) is not None
 
 
 def quantizations(value: Value | None, files: ModelFiles, data: tuple[Found, ...], base: Path) -> QuantizationPart:

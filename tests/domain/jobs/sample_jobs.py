@@ -99,7 +99,8 @@ def results_of(plan: Plan) -> dict[str, Result]:
             case TaskKind.SETTLE:
                 results[name] = SettleResult(made, 3, (), 1.0)
             case TaskKind.TRAIN:
-                best = TrainedForm(10, 50.0, (RuntimeForms("paddle", (ModelForm("", (made,)),)),))
+                forms = tuple(RuntimeForms(runtime, (ModelForm("", (made,)),)) for runtime in ("onnx", "paddle"))
+                best = TrainedForm(10, 50.0, forms)
                 results[name] = TrainResult(detail.quantization, 10 * detail.stage, made, (), "top1", 50.0, best, 1.0)
             case TaskKind.QUANTIZE:
                 results[name] = QuantizeResult(detail.runtime, (ModelForm("u8s8", (made,)),), ())
