@@ -14,10 +14,11 @@ from quantfleet_domain.jobs.assignment import corrections_of, files_of, is_idle,
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Plan, make_plan, shard_of, with_shards
 from quantfleet_domain.jobs.results import check_result
-from quantfleet_domain.jobs.spec import JobSpec
+from quantfleet_domain.jobs.spec import EvaluateSpec, FileRef, JobSpec, ModelSpec, OutputKind
 from quantfleet_domain.jobs.work import (
     BenchmarkResult,
     BenchmarkWork,
+    BoxOutcome,
     CalibrateResult,
     CalibrateWork,
     ClassOutcome,
@@ -63,6 +64,60 @@ def test_a_settled_job_has_a_number_of_shards_that_its_samples_allow(samples: in
             assert found == min(shards, samples)
         else:
             assert found <= 2 * max(slots, 1)
+
+
+def _judged(*metrics: str, annotations: FileRef | None = None) -> ModelSpec:
+    return model_spec(evaluate=EvaluateSpec(replace(DATA, annotations=annotations), metrics, 4))
+
+
+def test_boxes_are_judged_in_one_shard_whatever_the_job_says() -> None:
+    boxes = with_shards(job_spec(_judged("map", annotations=ONNX)), 8).models[0].evaluate
+    pixels = with_shards(job_spec(_judged("miou")), 8).models[0].evaluate
+    assert (boxes and boxes.shards, pixels and pixels.shards) == (1, 4)
+
+
+def test_a_task_is_told_what_the_model_says_of_a_sample_and_by_what_it_is_judged() -> None:
+    spec = job_spec(_judged("map", "map50", annotations=ONNX))
+    plan = make_plan(with_shards(spec, 1))
+    results = results_of(plan)
+    evaluation = work(spec, plan.details["net/evaluate/0/onnxruntime-cpu/int8/0"], results)
+    assert isinstance(evaluation, EvaluateWork)
+    assert (evaluation.kind, evaluation.annotations) == (OutputKind.BOXES, ONNX)
+    assert ONNX in files_of(evaluation)
+    timed = work(spec, plan.details["net/benchmark/0/onnxruntime-cpu"], results)
+    assert isinstance(timed, BenchmarkWork)
+    assert timed.kind is OutputKind.BOXES
+    assert ONNX.digest in spec.inputs()
+
+
+@pytest.mark.parametrize(
+    ("metric", "outcome", "fits"),
+    [
+        ("miou", PixelOutcome(10, 2, (1, 0, 3, 4)), True),
+        ("miou", PixelOutcome(9, 2, (1, 0, 3, 4)), False),
+        ("miou", PixelOutcome(10, 2, (1, 0, 3)), False),
+        ("miou", PixelOutcome(10, 2, (1, 0, 3, -4)), False),
+        ("miou", BoxOutcome(10, 1.0, 2.0), False),
+        ("map", BoxOutcome(20, 40.0, 60.0), True),
+        ("map", BoxOutcome(10, 40.0, 60.0), False),
+        ("map", BoxOutcome(20, float("nan"), 60.0), False),
+        ("map", BoxOutcome(20, 40.0, 101.0), False),
+    ],
+)
+def test_an_outcome_is_of_the_kind_that_the_metrics_ask_for_and_whole(
+    metric: str, outcome: PixelOutcome | BoxOutcome, fits: bool
+) -> None:
+    model = _judged(metric, annotations=ONNX if metric == "map" else None)
+    spec = with_shards(job_spec(replace(model, evaluate=model.evaluate and replace(model.evaluate, shards=2))), 1)
+    plan = make_plan(spec)
+    detail = plan.details["net/evaluate/0/onnxruntime-cpu/fp32/0"]
+    result = EvaluateResult("onnxruntime-cpu", "1", "fp32", "none", "", 0, outcome)
+    if fits:
+        check_result(detail, work(spec, detail, results_of(plan)), result)
+        return
+    with pytest.raises(QuantfleetError) as caught:
+        check_result(detail, work(spec, detail, results_of(plan)), result)
+    assert caught.value.code is ErrorCode.WORKER_FAILED
 
 
 OWN = (TaskKind.RECALL, TaskKind.MERGE, TaskKind.CHOOSE, TaskKind.SETTLE, TaskKind.REPORT)
