@@ -74,6 +74,14 @@ def test_each_line_of_a_list_of_masks_is_a_picture_and_its_mask(judged: Path) ->
     assert job.files[digest_bytes(mask)] == judged / "images" / "b_mask.png"
 
 
+@pytest.mark.parametrize("data", ["annotations: boxes.json}", "list: masks.txt}, metrics: [miou]"])
+def test_masks_and_annotations_are_counted_among_the_files_to_hash(judged: Path, data: str) -> None:
+    told: list[tuple[int, int]] = []
+    text = f"evaluate: {{data: {{path: images, {data}}}\n"
+    prepare(read_text(HEAD + text, "job.yaml", judged), lambda done, total: told.append((done, total)))
+    assert told[-1][0] == told[-1][1] == len(told)
+
+
 def test_lists_and_annotations_name_the_samples_of_a_calibration_too(judged: Path) -> None:
     for source in ("list: masks.txt", "annotations: boxes.json"):
         job = prepared(f"calibration: {{data: {{path: images, {source}}}}}\n", judged)
