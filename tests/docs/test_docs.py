@@ -126,7 +126,11 @@ def test_defaults_of_the_job_file_are_those_of_the_code(heading: str, key: str, 
 
 @pytest.mark.parametrize(
     ("heading", "key", "known"),
-    [("Calibration", "calibrator", list(CALIBRATOR_NAMES)), ("A target", "engines", list(ENGINES))],
+    [
+        ("Calibration", "calibrator", list(CALIBRATOR_NAMES)),
+        ("Evaluate", "metrics", list(METRICS)),
+        ("A target", "engines", list(ENGINES)),
+    ],
 )
 def test_every_choice_of_the_job_file_is_named(heading: str, key: str, known: list[str]) -> None:
     row = " ".join(_rows(_section("reference/job-file.md", heading))[key])
@@ -160,7 +164,7 @@ def test_every_pool_and_every_fact_has_a_row() -> None:
 
 def _job_examples() -> list[tuple[str, str]]:
     found = []
-    for page in ("guide/getting-started.md", "guide/jobs.md", "../README.md"):
+    for page in ("guide/getting-started.md", "guide/jobs.md", "guide/tasks.md", "../README.md"):
         blocks = re.findall(r"(?ms)^```yaml\n(.*?)^```", _text(page))
         found += [(f"{page}: {re.findall(r'name: (.*)', block)[0]}", block) for block in blocks]
     return found
@@ -170,10 +174,19 @@ def _job_examples() -> list[tuple[str, str]]:
 def test_every_job_in_the_guide_can_be_read(place: str, text: str, tmp_path: Path) -> None:
     files = ("mobilenet.onnx", "inference_cls.yaml", "images/a.png", "other-images/b.png", "val/c.png")
     paddle = ("resnet50/inference.pdmodel", "resnet50/inference.pdiparams", "resnet50/inference_cls.yaml")
-    for name in (*files, *paddle):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    text_model = ("bert/model.onnx", "bert/tokenizer.json", "reviews/a.txt")
+    segmenter = ("pp_liteseg/model.pdmodel", "pp_liteseg/model.pdiparams", "pp_liteseg/deploy.yaml")
+    detector = ("picodet/model.pdmodel", "picodet/model.pdiparams", "picodet/infer_cfg.yml")
+    data = ("cityscapes/a.png", "cityscapes/m.png", "coco/val/a.jpg")
+    for name in (*files, *paddle, *text_model, *segmenter, *detector, *data):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
     (tmp_path / "val.txt").write_text("c.png 3\n" * 300)
+    (tmp_path / "reviews.txt").write_text("a.txt 1\n" * 300)
+    for name in ("train", "val"):
+        (tmp_path / "cityscapes" / f"{name}.txt").write_text("a.png m.png\n" * 100)
+    coco = '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}'
+    (tmp_path / "coco" / "instances.json").write_text(coco)
     assert document.read_text(text, place, tmp_path).models
 
 

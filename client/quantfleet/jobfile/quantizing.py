@@ -40,7 +40,7 @@ _KEYS = {"qat": QAT_KEYS, "distill": DISTILL_KEYS, "given": GIVEN_KEYS, "static"
 # (NodeProto.op_type is field 4, OpDesc.type field 3) or an attribute's name, and no entry of the version table that
 # every Paddle program has.
 _QUANTIZED_OPERATORS = {
-    ".onnx": rb"\x22.(DequantizeLinear|QLinearConv|QLinearMatMul|QGemm|ConvInteger|MatMulInteger|DynamicQuantizeLinear)",
+    ".onnx": rb"\x22.(DequantizeLinear|QLinear(Conv|MatMul)|QGemm|(Conv|MatMul)Integer|DynamicQuantizeLinear)",
     ".pdmodel": rb"\x1a.(dequantize_linear|fake_(channel_wise_)?(de)?quantize_)|\x0a.quantize_weight_bits",
     ".json": rb"dequantize_linear|fake_(channel_wise_)?(de)?quantize_",
 }

@@ -60,8 +60,8 @@ def parse(expression: str) -> Gate:
 
     Quantities: `speedup` (its value, or `.low`, `.high`), `latency_ms.` with mean, median, min, max, p90, p95, p99 or
     cov, `throughput_per_s`, `model_bytes`, `memory_mb`, every metric of METRICS in percent, and its drop, such as
-    `top1_drop` or `map_drop`: FP32 minus the variant, in percentage points. Raises QuantfleetError(JOB_INVALID) with
-    the column (from 1).
+    `top1_drop` or `map_drop`: FP32 minus the variant, in percentage points.
+    Raises QuantfleetError(JOB_INVALID) with the column (from 1).
     """
     found = _EXPRESSION.fullmatch(expression)
     if not found:

@@ -4,14 +4,16 @@ import asyncio
 from dataclasses import replace
 
 from tests.coordinator.jobs.fleet_play import Play, ended, join, refused, state, until, working
-from tests.coordinator.jobs.scripted_node import TARGET, device, job_spec, submit
+from tests.coordinator.jobs.scripted_node import SAMPLES, TARGET, device, job_spec, ref, submit
 
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.errors import ErrorCode
-from quantfleet_domain.jobs.spec import FileRef
+from quantfleet_domain.jobs.manifest import Manifest, Sample
+from quantfleet_domain.jobs.spec import DataSet, EvaluateSpec, FileRef
 from quantfleet_protos.v1 import control_pb2, job_pb2
 from quantfleet_wire.codec import encode
-from quantfleet_wire.transfer import fetch_bytes
+from quantfleet_wire.content import digest_bytes
+from quantfleet_wire.transfer import fetch_bytes, upload
 
 
 def test_a_request_gives_one_job_however_often_it_is_sent(play: Play) -> None:
@@ -36,6 +38,23 @@ def test_a_job_whose_files_are_not_stored_is_refused(play: Play) -> None:
         model = replace(job_spec().models[0], files=(FileRef("net.onnx", "0" * 64, 1),))
         await refused(submit(fleet, job_spec(models=(model,))), ErrorCode.ARTIFACT_NOT_FOUND)
         await submit(fleet, job_spec())
+
+    play(scenario)
+
+
+def test_a_job_is_refused_until_its_masks_and_annotations_are_stored(play: Play) -> None:
+    async def scenario(fleet: LocalFleet) -> None:
+        mask, boxes = b"a mask", b"some boxes"
+        row = Sample("0.bin", digest_bytes(SAMPLES[0]), len(SAMPLES[0]), mask=ref("m.png", mask))
+        content = Manifest((row,)).to_json()
+        data = DataSet(ref("masks.json", content), 1, ref("boxes.json", boxes))
+        spec = job_spec()
+        model = replace(spec.models[0], calibration=None, evaluate=EvaluateSpec(data, ("map",), 1))
+        spec = replace(spec, models=(model,))
+        for missing in (content, mask, boxes):
+            await refused(submit(fleet, spec), ErrorCode.ARTIFACT_NOT_FOUND)
+            await upload(fleet.artifacts, missing, digest_bytes(missing))
+        await submit(fleet, spec)
 
     play(scenario)
 

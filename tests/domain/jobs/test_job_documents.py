@@ -14,13 +14,12 @@ from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.spec import DataSet, FileRef, JobSpec
 from quantfleet_domain.jobs.validation import validate
 
-SAMPLES = st.builds(
-    Sample,
+FILE = (
     st.text(st.characters(exclude_categories=["Cs"])),
     st.text("0123456789abcdef", min_size=64, max_size=64),
     st.integers(0, 2**40),
-    st.none() | st.integers(-5, 1000),
 )
+SAMPLES = st.builds(Sample, *FILE, st.none() | st.integers(-5, 1000), st.none() | st.builds(FileRef, *FILE))
 
 
 @given(samples=st.lists(SAMPLES).map(tuple))
@@ -56,6 +55,8 @@ ROW = {"name": "a", "digest": "d", "size": 1}
                 {**ROW, "size": True},
                 {**ROW, "label": "cat"},
                 {**ROW, "label": 1.5},
+                {**ROW, "mask": 7},
+                {**ROW, "mask": {**ROW, "size": -1}},
             )
         ),
     ],
@@ -64,6 +65,13 @@ def test_what_is_no_manifest_is_an_error_of_its_own(document: Any) -> None:
     with pytest.raises(QuantfleetError) as caught:
         Manifest.from_json(json.dumps(document).encode())
     assert caught.value.code is ErrorCode.DATA_NOT_FOUND
+
+
+def test_a_part_of_a_manifest_names_its_samples_and_their_masks() -> None:
+    rows = tuple(Sample(str(i), f"s{i}", 1, None, FileRef("m", f"m{i}", 1) if i else None) for i in range(3))
+    assert Manifest(rows).digests(0, 2) == {"s0", "s1", "m1"}
+    assert Manifest(rows).digests() == {"s0", "s1", "s2", "m1", "m2"}
+    assert Manifest(()).digests() == frozenset()
 
 
 @given(data=st.binary(max_size=60))
@@ -126,6 +134,9 @@ def _benchmark(**fields: Any) -> JobSpec:
         (_model(calibration=replace(CALIBRATION, calibrator="mse", extremes_only=True)), "choose absmax or avg"),
         (_model(evaluate=replace(EVALUATE, data=EMPTY)), "no evaluation samples"),
         (_model(evaluate=replace(EVALUATE, metrics=("top3",))), "did you mean 'top"),
+        (_model(evaluate=replace(EVALUATE, metrics=())), "no metrics"),
+        (_model(evaluate=replace(EVALUATE, metrics=("top1", "miou"))), "miou judges something else than top1"),
+        (_model(evaluate=replace(EVALUATE, metrics=("map",))), "map needs annotations"),
         (_model(evaluate=replace(EVALUATE, shards=-1)), "shards"),
         (_target(engines=("onnxruntime-cp",)), "did you mean 'onnxruntime-cpu'?"),
         (_target(precisions=()), "no precisions"),

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.domain.jobs.sample_jobs import (
@@ -19,31 +18,23 @@ from tests.domain.jobs.sample_jobs import (
 
 from quantfleet_domain.calibration.graph import MIXED
 from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
-from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.assignment import corrections_of, files_of, is_idle, requirement, slices_of, work
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Plan, make_plan, shard_of
-from quantfleet_domain.jobs.results import check_result
-from quantfleet_domain.jobs.spec import QUANTIZATIONS, JobSpec
+from quantfleet_domain.jobs.settling import settled
+from quantfleet_domain.jobs.spec import QUANTIZATIONS, EvaluateSpec, FileRef, JobSpec, ModelSpec, OutputKind
 from quantfleet_domain.jobs.variants import VariantKey, asked_for
 from quantfleet_domain.jobs.work import (
-    BenchmarkResult,
     BenchmarkWork,
-    CalibrateResult,
     CalibrateWork,
-    ClassOutcome,
     CorrectWork,
-    EvaluateResult,
     EvaluateWork,
     InspectResult,
-    ModelForm,
-    PixelOutcome,
     QuantizeResult,
     QuantizeWork,
     RecallResult,
     Result,
     SettleResult,
-    SumsResult,
 )
 
 
@@ -52,6 +43,24 @@ def test_shards_cut_the_samples_into_runs_of_nearly_one_size(samples: int, shard
     runs = [shard_of(samples, shard, shards) for shard in range(shards)]
     assert [index for first, count in runs for index in range(first, first + count)] == list(range(samples))
     assert max(count for _, count in runs) - min(count for _, count in runs) <= 1
+
+
+def _judged(*metrics: str, annotations: FileRef | None = None) -> ModelSpec:
+    return model_spec(evaluate=EvaluateSpec(replace(DATA, annotations=annotations), metrics, 4))
+
+
+def test_a_task_is_told_what_the_model_says_of_a_sample_and_by_what_it_is_judged() -> None:
+    spec = job_spec(_judged("map", "map50", annotations=ONNX))
+    plan = make_plan(settled(spec, 1, ()))
+    results = results_of(plan)
+    evaluation = work(spec, plan.details["net/evaluate/0/onnxruntime-cpu/int8/static/0"], results)
+    assert isinstance(evaluation, EvaluateWork)
+    assert (evaluation.kind, evaluation.annotations) == (OutputKind.BOXES, ONNX)
+    assert ONNX in files_of(evaluation)
+    timed = work(spec, plan.details["net/benchmark/0/onnxruntime-cpu"], results)
+    assert isinstance(timed, BenchmarkWork)
+    assert timed.kind is OutputKind.BOXES
+    assert ONNX.digest in spec.inputs()
 
 
 OWN = (TaskKind.RECALL, TaskKind.MERGE, TaskKind.CHOOSE, TaskKind.SETTLE, TaskKind.REPORT)
@@ -241,70 +250,3 @@ def test_a_model_that_is_calibrated_twice_waits_for_what_the_first_run_counts() 
     tasks = {task.id: task for task in make_plan(job_spec(model_spec(), other)).tasks}
     assert tasks["again/recall"].after == ("net/merge",)
     assert tasks["net/recall"].after == ()
-
-
-def _evaluated(**fields: object) -> EvaluateResult:
-    counted = (1,) * 10
-    outcome = ClassOutcome(counted, counted, (True,) * 10)
-    result = EvaluateResult("onnxruntime-cpu", "1", "int8", "static", "", 10, outcome)
-    return replace(result, **fields)  # type: ignore[arg-type]  # fields of the dataclass
-
-
-GOOD: dict[str, Result] = {
-    "net/inspect": InspectResult(ONNX, ONNX, NUMERICS, (), ()),
-    "net/calibrate/0": CalibrateResult((ONNX,), 6, 1.0, "numpy"),
-    "net/correct/0/0": SumsResult(ONNX, 6, 1.0),
-    "net/quantize/onnx": QuantizeResult("onnx", (ModelForm("u8s8", (ONNX,)),), ()),
-    "net/benchmark/0/onnxruntime-cpu": BenchmarkResult("onnxruntime-cpu", "1", "cpu:0", 1.0, 1, 1, 1, (), (), ONNX),
-    "net/evaluate/0/onnxruntime-cpu/int8/static/1": _evaluated(),
-}
-
-
-def _check(task: str, result: Result) -> None:
-    spec = job_spec()
-    plan = make_plan(spec)
-    detail = plan.details[task]
-    asked = None if detail.kind in OWN else work(spec, detail, results_of(plan))
-    check_result(detail, asked, result)
-
-
-@pytest.mark.parametrize("task", GOOD)
-def test_a_result_is_of_the_kind_of_its_task(task: str) -> None:
-    for name, result in GOOD.items():
-        if name == task:
-            _check(task, result)
-        else:
-            with pytest.raises(QuantfleetError) as caught:
-                _check(task, result)
-            assert caught.value.code is ErrorCode.WORKER_FAILED
-            assert f"it is a {type(result).__name__}" in caught.value.what
-
-
-@pytest.mark.parametrize(
-    ("task", "result"),
-    [
-        ("net/inspect", InspectResult(ONNX, ONNX, replace(NUMERICS, engine="another"), (), ())),
-        ("net/inspect", InspectResult(replace(ONNX, name="../x"), ONNX, NUMERICS, (), ())),
-        ("net/calibrate/0", CalibrateResult((ONNX,), 7, 1.0, "numpy")),
-        ("net/calibrate/0", CalibrateResult((), 6, 1.0, "numpy")),
-        ("net/correct/0/0", SumsResult(ONNX, 7, 1.0)),
-        ("net/correct/0/0", SumsResult(None, 6, 1.0)),
-        ("net/quantize/onnx", QuantizeResult("paddle", (ModelForm("u8s8", (ONNX,)),), ())),
-        ("net/quantize/onnx", QuantizeResult("onnx", (), ())),
-        ("net/quantize/onnx", QuantizeResult("onnx", (ModelForm("u8s8", (replace(ONNX, name="/etc/x"),)),), ())),
-        ("net/quantize/onnx", QuantizeResult("onnx", (ModelForm("/../../x", (ONNX,)),), ())),
-        ("net/evaluate/0/onnxruntime-cpu/int8/static/1", _evaluated(first=0)),
-        (
-            "net/evaluate/0/onnxruntime-cpu/int8/static/1",
-            _evaluated(outcome=ClassOutcome((1,) * 9, (1,) * 10, (True,) * 10)),
-        ),
-        ("net/evaluate/0/onnxruntime-cpu/int8/static/1", _evaluated(outcome=ClassOutcome((1,) * 10, (1,) * 10, ()))),
-        ("net/evaluate/0/onnxruntime-cpu/int8/static/1", _evaluated(precision="fp32")),
-        ("net/evaluate/0/onnxruntime-cpu/int8/static/1", _evaluated(outcome=PixelOutcome(10, 2, (1,) * 4))),
-        ("net/merge", GOOD["net/inspect"]),
-    ],
-)
-def test_a_result_that_nothing_could_be_done_with_is_refused(task: str, result: Result) -> None:
-    with pytest.raises(QuantfleetError) as caught:
-        _check(task, result)
-    assert caught.value.code is ErrorCode.WORKER_FAILED

@@ -55,6 +55,14 @@ def test_a_drop_is_fp32_minus_int8_on_the_same_engine_and_device() -> None:
     assert value_of("int8.top1_drop <= 1", elsewhere) is None
 
 
+def test_the_metrics_of_detectors_and_segmenters_have_gates_too() -> None:
+    for metric in ("map", "map50", "miou", "pixel_accuracy", "accuracy"):
+        found = {p: (Accuracy(metric, value, "percent", 50),) for p, value in (("fp32", 40.5), ("int8", 39.0))}
+        results = tuple(replace(r, accuracy=found[r.precision]) for r in RESULTS)
+        assert value_of(f"int8.{metric}_drop <= 1.0", results) == 1.5
+        assert value_of(f"fp32.{metric} > 40", results) == 40.5
+
+
 @pytest.mark.parametrize(
     ("expression", "results"), [("fp16.speedup > 1", RESULTS), ("fp32.speedup > 1", RESULTS), ("speedup > 1", ())]
 )

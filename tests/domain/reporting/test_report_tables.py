@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.reporting.sample_reports import failed_report, sample_report, tuned_report, two_model_report
 
+from quantfleet_domain.jobs.spec import METRICS
 from quantfleet_domain.reporting import words
 from quantfleet_domain.reporting.csv import to_csv
 from quantfleet_domain.reporting.markdown import to_markdown
-from quantfleet_domain.reporting.report import FleetDevice, Report
-from quantfleet_domain.reporting.table import hardware_names, round_ms, tables
+from quantfleet_domain.reporting.report import Accuracy, FleetDevice, Report
+from quantfleet_domain.reporting.table import METRIC_LABELS, hardware_names, round_ms, tables
 
 FIELD_FORM = (
     "| Model | Engine | Hardware | FP32 [ms] | FP16 [ms] | INT8 [ms] | INT8+FP16 [ms] | INT8+FP16+PM [ms] "
@@ -65,6 +66,19 @@ def test_the_markdown_has_the_fields_table_form() -> None:
     markdown = to_markdown(sample_report())
     assert markdown.count(FIELD_FORM) == 2
     assert "| 56.50 | 54.00 | static, mse |" in markdown
+
+
+def test_the_tables_and_the_csv_show_the_metrics_of_whatever_kind_the_model_is() -> None:
+    report = sample_report()
+    figures = {
+        precision: (Accuracy("map", value, "percent", 50),) for precision, value in (("fp32", 40.5), ("int8", 39))
+    }
+    judged = replace(report, results=tuple(replace(r, accuracy=figures[r.precision]) for r in report.results))
+    markdown = to_markdown(judged)
+    assert "| mAP FP32 | mAP INT8 |" in markdown
+    assert "| 40.50 | 39.00 | static, mse |" in markdown
+    assert to_csv(judged).splitlines()[0].endswith(",map_percent")
+    assert METRIC_LABELS.keys() == set(METRICS)
 
 
 def test_the_markdown_says_protocol_gates_absences_hardware_and_provenance() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import InspectWork
+from quantfleet_domain.jobs.work import EvaluateWork, InspectWork, Slice, Variant
 from quantfleet_wire.content import digest_bytes
 from quantfleet_wire.transfer import upload
 from quantfleet_worker.agent.cache import Cache
@@ -45,6 +46,31 @@ def test_a_file_stays_while_a_task_uses_it_and_goes_when_there_is_no_room(tmp_pa
                 assert names(cache) == {digest_bytes(b"a"), digest_bytes(b"b")}
             assert names(cache) == {digest_bytes(b"a")}
         assert names(cache) == set()
+
+    play(tmp_path, scenario)
+
+
+def test_the_masks_of_a_slice_and_the_annotations_come_with_its_samples(tmp_path: Path) -> None:
+    async def scenario(fleet: LocalFleet, cache: Cache) -> None:
+        def ref(name: str) -> FileRef:
+            return FileRef(name, digest_bytes(name.encode()), len(name))
+
+        samples = (Sample(name, ref(name).digest, 1, mask=ref(f"mask of {name}")) for name in ("a", "b"))
+        content = Manifest(tuple(samples)).to_json()
+        manifest = FileRef("manifest.json", digest_bytes(content), len(content))
+        work = EvaluateWork(
+            model="net",
+            engine="onnxruntime-cpu",
+            variant=Variant("fp32", "none", ()),
+            input_shapes=(),
+            data=Slice(manifest, 0, 1),
+            preprocess=None,
+            annotations=ref("boxes"),
+        )
+        await stored(fleet, content, b"a", b"mask of a", b"boxes")
+        async with cache.inputs(fleet.artifacts, work):
+            wanted = {manifest.digest, *(ref(name).digest for name in ("a", "mask of a", "boxes"))}
+            assert names(cache) == wanted
 
     play(tmp_path, scenario)
 

@@ -25,6 +25,10 @@ def test_each_pixel_takes_the_class_at_its_centre() -> None:
     assert class_maps(CLASSES, [coarse])[0].tolist() == np.kron(CLASSES[0], np.ones((4, 4))).tolist()
 
 
+def test_a_pixel_between_two_cells_goes_by_its_centre_not_by_its_corner() -> None:
+    assert class_maps(CLASSES[:, :, 1:3], [Geometry.unchanged((3, 3))])[0][0].tolist() == [1, 2, 2]
+
+
 def test_what_was_padded_is_left_out() -> None:
     padded = Geometry((2, 3), (2, 3), (3, 4), offset=(1.0, 1.0))
     assert class_maps(CLASSES, [padded])[0].tolist() == CLASSES[0, 1:, 1:].tolist()

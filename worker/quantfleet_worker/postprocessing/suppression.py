@@ -46,10 +46,12 @@ def suppress(
     for of_class in range(scores.shape[1]):
         candidates = np.flatnonzero(scores[:, of_class] > rule.score)
         order = candidates[np.argsort(-scores[candidates, of_class], kind="stable")][: _limit(rule.before)]
-        while order.size:
+        found: list[tuple[int, int]] = []
+        while order.size and len(found) != rule.keep:  # the best of a class come first: no later one would be kept
             best, order = order[0], order[1:]
-            kept.append((int(best), of_class))
+            found.append((int(best), of_class))
             order = order[overlaps(corners[best], corners[order]) <= rule.overlap]
+        kept += found
     indices, classes = np.array(kept, np.int64).reshape(-1, 2).T
     best_first = np.argsort(-scores[indices, classes], kind="stable")[: _limit(rule.keep)]
     return indices[best_first], classes[best_first]
