@@ -9,13 +9,16 @@ import pytest
 from tests.worker.training.conftest import Array, Inputs, exported, ignore
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker.engines import onnxruntime_cpu
 from quantfleet_worker.engines.base import LoadOptions
 from quantfleet_worker.engines.paddle_cpu import ENGINE
 from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_pir import load_program
 from quantfleet_worker.models.paddle_program import load_paddle
+from quantfleet_worker.quantizers import onnx_qdq
 from quantfleet_worker.training.act_config import parse
 from quantfleet_worker.training.distillation import Distiller
+from quantfleet_worker.training.export import learned_table
 from quantfleet_worker.training.student import build
 
 CONFIG = """
@@ -108,6 +111,24 @@ def test_the_exported_model_runs_in_int8_and_as_it_was_trained(model: Path, held
     assert (counts.int8, counts.quantizable, counts.fallbacks) == (2, 2, ())
     (simulated,) = trainer.simulate(made.checkpoint, {"x": held_back}).values()
     np.testing.assert_allclose(outputs(tmp_path, "int8", held_back), simulated, atol=1e-5)
+
+
+def test_a_trained_model_computes_the_same_in_onnxruntimes_int8(model: Path, held_back: Array, tmp_path: Path) -> None:
+    trainer = distiller(model)
+    made = trainer.interval(None, 0, 20, Inputs(), ignore)
+    trainer.export_float(made.checkpoint, tmp_path / "trained")
+    feeds = (Inputs().get(index) for index in range(4))
+    reference, table = learned_table(tmp_path / "trained", trainer.learned_ranges(made.checkpoint), feeds)
+    (tmp_path / "reference.onnx").write_bytes(reference)
+    onnx_qdq.quantize(tmp_path / "reference.onnx", table, "u8s8", tmp_path / "int8.onnx")
+    session = onnxruntime_cpu.ENGINE.load(tmp_path / "int8.onnx", LoadOptions(precision="int8", threads=1))
+    (simulated,) = trainer.simulate(made.checkpoint, {"x": held_back}).values()
+    found = []
+    for values in held_back:
+        session.bind({"x": values[None]})
+        session.run_bound()
+        found.extend(session.outputs().values())
+    assert np.abs(np.concatenate(found) - simulated).mean() < 0.02 * simulated.std()
 
 
 def test_a_distilled_float_model_keeps_names_and_shapes(model: Path, held_back: Array, tmp_path: Path) -> None:

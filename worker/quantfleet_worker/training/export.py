@@ -53,8 +53,20 @@ def export_int8(
 ) -> QuantizedProgram:
     """Write the INT8 form of the trained FP32 program in directory `program` to directory `out`.
 
+    Raises QuantfleetError as `learned_table` and `paddle_onednn.quantize` do.
+    """
+    _, table = learned_table(program, learned, feeds)
+    return quantize(program, table, form, out)
+
+
+def learned_table(
+    program: Path, learned: Mapping[str, float], feeds: Iterable[Mapping[str, Array]]
+) -> tuple[bytes, ScaleTable]:
+    """The reference graph (ONNX bytes) of a trained FP32 program, and the table from which every engine's quantizer can
+    make its INT8 form of the two.
+
     `feeds` are model inputs of batch 1, of which the first `OBSERVED` are looked at. Raises QuantfleetError as
-    `paddle_model.inspect` and `paddle_onednn.quantize` do, and DATA_EMPTY without any.
+    `paddle_model.inspect` does, and DATA_EMPTY without any.
     """
     observed = list(islice(feeds, OBSERVED))
     if not observed:
@@ -64,7 +76,7 @@ def export_int8(
     reference, graph = inspect(program, {name: values.shape for name, values in observed[0].items()})
     files = find_files(program)
     digest = sha256(files.program.read_bytes() + files.parameters.read_bytes()).hexdigest()
-    # The table does not leave this function, so what tells two fleets' tables apart is empty.
+    # No partial statistic of other workers is merged into it, so what keeps two workers' apart is empty.
     numerics = NumericsClass("onnxruntime-cpu", "", "", digest, graph.recipe, "", EXTREMES_VERSION)
     with tempfile.TemporaryDirectory(prefix="quantfleet-training-") as folder:
         path = Path(folder) / "reference.onnx"
@@ -73,7 +85,7 @@ def export_int8(
         for index, inputs in enumerate(observed):
             statistics.observe(index, str(index), dict(run.activations(inputs)))
     table = ScaleTable.build(statistics.partial(), graph, calibrator_named("absmax"), manifest="", preprocessing="")
-    return quantize(program, with_learned_ranges(table, learned), form, out)
+    return reference, with_learned_ranges(table, learned)
 
 
 def _learned(row: ActivationRow, learned: Mapping[str, float]) -> ActivationRow:
