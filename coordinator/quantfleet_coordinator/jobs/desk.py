@@ -11,7 +11,7 @@ from quantfleet_coordinator.store.base import Store
 from quantfleet_coordinator.store.records import AttemptRecord, EventRecord, JobRecord
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.jobs.lifecycle import ENDED, Cancelled, JobState, Retried, Started, Task, TaskState
+from quantfleet_domain.jobs.lifecycle import ENDED, Cancelled, JobState, Retried, Started, Task, TaskKind, TaskState
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.placement import reason, why_not
 from quantfleet_domain.jobs.settling import settled
@@ -140,15 +140,14 @@ class Desk:
             )
 
     def _check_servable(self, entry: JobEntry) -> None:
-        """Every measurement can be served by some live device; what comes before it then can too."""
+        """Every measurement and training can be served by some live device; what comes before a measurement then can
+        too."""
         places = self._ledger.nodes.places()
         for name, detail in entry.plan.details.items():
-            if not detail.engine:
+            if not detail.engine and detail.kind is not TaskKind.TRAIN:
                 continue
-            model = next(m for m in entry.spec.models if m.name == detail.model)
-            pool = model.targets[detail.target].pool
-            selector = self._ledger.selectors.get(pool) if pool else None
             needed = entry.requirement(name)
+            selector = self._ledger.selectors.get(needed.pool) if needed.pool else None
             reasons = [f"{p.node}/{why_not(needed, selector, p.facts)}" for p in places]
             if all(why_not(needed, selector, p.facts) for p in places):
                 raise QuantfleetError(

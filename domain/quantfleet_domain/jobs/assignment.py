@@ -36,8 +36,8 @@ from quantfleet_domain.jobs.work import (
     Work,
 )
 
-TRAINERS = ("paddleslim",)
-"""The packages that a training needs besides Paddle."""
+DISTILLERS = ("paddleslim",)
+"""The packages that a distillation needs besides Paddle."""
 NOT_MADE = "its quantized model was not made: see the warnings"
 
 
@@ -68,7 +68,8 @@ def requirement(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) ->
             return Requirement((detail.engine,), model.targets[detail.target].pool, False, 1, None)
         case TaskKind.TRAIN:
             package = model.training(detail.quantization).package
-            return Requirement(("paddle-cpu",), "", False, 1, None, TRAINERS, package)
+            software = () if package else DISTILLERS
+            return Requirement((REFERENCE_ENGINE, "paddle-cpu"), "", False, 1, None, software, package)
         case TaskKind.QUANTIZE if detail.runtime == "paddle":
             return Requirement(("paddle-cpu",), "", False, 1, None)
         case TaskKind.INSPECT if model.format == "paddle":

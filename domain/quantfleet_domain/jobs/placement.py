@@ -52,9 +52,9 @@ def why_not(requirement: Requirement, selector: Selector | None, facts: DeviceFa
     installed = {package.name for package in facts.software}
     lacking = next((name for name in requirement.software if name not in installed), None)
     if lacking:
-        return f"{facts.device}: {lacking} is not installed there"
+        return f"{facts.device}: {lacking} is not installed there; the guide on training says how it goes in"
     if requirement.code and requirement.code not in facts.allowed_code:
-        return f"{facts.device}: its owner has not allowed code of package {requirement.code!r}"
+        return f"{facts.device}: its owner has not allowed code of package {requirement.code!r} (--allow-code)"
     if requirement.exclusive and requirement.cores > len(facts.cores):
         return f"{facts.device}: {requirement.cores} threads are asked for, it has {len(facts.cores)} cores"
     numerics = requirement.numerics

@@ -67,8 +67,8 @@ def test_a_training_needs_its_packages_and_the_users_code_on_the_node() -> None:
     spec = job_spec(quantized_in("qat", "distill", targets=PADDLE_ONLY))
     plan, results = make_plan(spec), results_of(make_plan(spec))
     qat, distill = (requirement(spec, plan.details[f"net/train/{m}/0"], results) for m in ("qat", "distill"))
-    assert (qat.software, qat.code) == (("paddleslim",), "recipes")
-    assert distill.code == ""
+    assert (qat.software, qat.code) == ((), "recipes")
+    assert (distill.software, distill.code) == (("paddleslim",), "")
 
 
 @pytest.mark.parametrize("failed", ["train/qat", "train/distill", "quantize"])

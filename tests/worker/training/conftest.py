@@ -52,6 +52,17 @@ def ignore(share: float, line: str) -> None:
     """A report that nobody reads."""
 
 
+def exported(layer: Any, directory: Path, *, pir: bool) -> Path:
+    """The directory, with the inference model of a layer that takes FEATURES."""
+    paddle = load_paddle()
+    layer.eval()
+    guard = paddle.pir_utils.DygraphPirGuard if pir else paddle.pir_utils.DygraphOldIrGuard
+    with guard():
+        spec = paddle.static.InputSpec([None, *FEATURES[1:]], "float32", "x")
+        paddle.jit.save(layer, str(directory / "inference"), input_spec=[spec])
+    return directory
+
+
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two convolutions; the first has large weights for the channel that never has anything, so that the weights which
@@ -63,12 +74,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weight = layer[0].weight.numpy()
     weight[:, 0] *= 60
     layer[0].weight.set_value(weight)
-    layer.eval()
-    directory = tmp_path_factory.mktemp("teacher")
-    with paddle.pir_utils.DygraphOldIrGuard():
-        spec = paddle.static.InputSpec([None, *FEATURES[1:]], "float32", "x")
-        paddle.jit.save(layer, str(directory / "inference"), input_spec=[spec])
-    return directory
+    return exported(layer, tmp_path_factory.mktemp("teacher"), pir=False)
 
 
 @dataclass(frozen=True)

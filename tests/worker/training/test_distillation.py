@@ -2,17 +2,22 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from tests.worker.training.conftest import FEATURES, Array, Inputs, ignore
+from tests.worker.training.conftest import Array, Inputs, exported, ignore
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker.engines import onnxruntime_cpu
 from quantfleet_worker.engines.base import LoadOptions
 from quantfleet_worker.engines.paddle_cpu import ENGINE
+from quantfleet_worker.models.paddle_files import find_files
+from quantfleet_worker.models.paddle_pir import load_program
 from quantfleet_worker.models.paddle_program import load_paddle
 from quantfleet_worker.training.act_config import parse
 from quantfleet_worker.training.distillation import Distiller
+from quantfleet_worker.training.student import build
 
 CONFIG = """
 Distillation: {alpha: 1.0, loss: LOSS}
@@ -106,6 +111,20 @@ def test_the_exported_model_runs_in_int8_and_as_it_was_trained(model: Path, held
     np.testing.assert_allclose(outputs(tmp_path / "int8", "int8", held_back), simulated, atol=1e-5)
 
 
+def test_a_trained_model_computes_the_same_in_onnxruntimes_int8(model: Path, held_back: Array, tmp_path: Path) -> None:
+    trainer = distiller(model)
+    made = trainer.interval(None, 0, 20, Inputs(), ignore)
+    trainer.export(made.checkpoint, Inputs(), tmp_path / "trained").onnx("u8s8", tmp_path / "int8.onnx")
+    session = onnxruntime_cpu.ENGINE.load(tmp_path / "int8.onnx", LoadOptions(precision="int8", threads=1))
+    (simulated,) = trainer.simulate(made.checkpoint, {"x": held_back}).values()
+    found = []
+    for values in held_back:
+        session.bind({"x": values[None]})
+        session.run_bound()
+        found.extend(session.outputs().values())
+    assert np.abs(np.concatenate(found) - simulated).mean() < 0.02 * simulated.std()
+
+
 def test_a_distilled_float_model_keeps_names_and_shapes(model: Path, held_back: Array, tmp_path: Path) -> None:
     trainer = distiller(model)
     trainer.export_float(None, tmp_path)
@@ -127,12 +146,8 @@ def test_with_pact_the_range_is_a_bound_that_is_trained(model: Path) -> None:
 def test_a_pir_model_is_distilled_like_an_old_one(tmp_path: Path) -> None:
     paddle = load_paddle()
     layer = paddle.nn.Sequential(paddle.nn.Conv2D(4, 4, 3), paddle.nn.ReLU(), paddle.nn.Conv2D(4, 2, 1))
-    layer.eval()
     (tmp_path / "pir").mkdir()
-    with paddle.pir_utils.DygraphPirGuard():
-        spec = paddle.static.InputSpec([None, *FEATURES[1:]], "float32", "x")
-        paddle.jit.save(layer, str(tmp_path / "pir" / "inference"), input_spec=[spec])
-    trainer = distiller(tmp_path / "pir")
+    trainer = distiller(exported(layer, tmp_path / "pir", pir=True))
     made = trainer.interval(None, 0, 2, Inputs(), ignore)
     assert (
         len(
@@ -142,6 +157,34 @@ def test_a_pir_model_is_distilled_like_an_old_one(tmp_path: Path) -> None:
         )
         == 2
     )
+
+
+def test_a_loss_overwrites_no_tensor_of_the_model(tmp_path: Path) -> None:
+    paddle = load_paddle()
+
+    class Residual(paddle.nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = paddle.nn.Conv2D(4, 4, 3, 1, 1)
+
+        def forward(self, x: Any) -> Any:
+            return paddle.mean(self.conv(x + self.conv(x)), axis=[2, 3])  # `tmp_0` and `mean_0.tmp_0`, as in a loss
+
+    trainer = distiller(exported(Residual(), tmp_path, pir=False), rate="1.0e-12", by="SGD")
+    losses = [loss for _, loss in trainer.interval(None, 0, 6, Inputs(), ignore).losses]
+    assert max(losses) < 1e-3
+
+
+def test_the_teacher_stays_in_float(tmp_path: Path) -> None:
+    paddle = load_paddle()
+    layer = paddle.nn.Sequential(
+        paddle.nn.Flatten(), paddle.nn.Linear(256, 8), paddle.nn.ReLU(), paddle.nn.Linear(8, 3)
+    )
+    files = find_files(exported(layer, tmp_path, pir=False))
+    program = build(load_program(files), load_program(files), parse("QuantAware:\n")).program
+    read = [operator.input("X")[0] for operator in program.operators if operator.type == "quantize_linear"]
+    assert len(read) == 4
+    assert not any(name.startswith("teacher_") for name in read)
 
 
 def test_a_node_that_the_model_lacks_is_named_with_the_nearest(model: Path) -> None:

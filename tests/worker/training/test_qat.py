@@ -52,7 +52,9 @@ def test_the_exported_network_runs_in_int8_and_as_it_was_trained(trained: Traine
     assert counts.int8 == 3
     assert all("matmul" in reason for reason in counts.fallbacks)
     simulated = trainer.simulate(made.checkpoint, (pictures(),))
-    assert np.abs(exported - simulated).max() < 0.03 * np.ptp(simulated)
+    # oneDNN also stores the classification network's residual sum and pool in INT8, which nothing simulates.
+    largest = 1e-5 if trained.loaded.recipe.task == "segmentation" else 0.03 * np.ptp(simulated)
+    assert np.abs(exported - simulated).max() < largest
 
 
 def test_an_exported_segmentation_network_returns_classes_and_a_classification_network_scores(

@@ -11,10 +11,14 @@ DISTRIBUTIONS = (
     "onnx",
     "onnxruntime",
     "opencv-python-headless",
+    "openvino",
     "paddle2onnx",
     "paddlepaddle",
+    "paddleslim",
+    "pycocotools",
     "quantfleet",
     "ray",
+    "tokenizers",
 )
 """What can change a figure or a bit of the scale table, as `pip` names it."""
 

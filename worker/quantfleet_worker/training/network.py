@@ -18,8 +18,9 @@ from quantfleet_worker.models.paddle_program import (
     load_paddle,
 )
 from quantfleet_worker.quantizers.paddle_ranges import operands, unsigned
+from quantfleet_worker.training.codes import U8_BITS
 from quantfleet_worker.training.recipe import LoadedRecipe
-from quantfleet_worker.training.slim import U8_BITS, quiet
+from quantfleet_worker.training.slim import quiet
 
 STEM = "inference"
 """The stem of an exported program's files."""

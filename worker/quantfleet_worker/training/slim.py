@@ -10,9 +10,6 @@ from typing import Any
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
-U8_BITS = 9
-"""The width for which Paddle's fake quantization, symmetric whatever the tensor, has the codes of a u8 above zero."""
-U8_LEVELS = 255
 INSTALL = "pip install 'quantfleet[training]' && pip install --no-deps paddleslim==2.6.0"
 
 

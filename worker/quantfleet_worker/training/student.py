@@ -18,8 +18,9 @@ from quantfleet_worker.models.paddle_program import (
 from quantfleet_worker.preprocessing.fields import nearest
 from quantfleet_worker.quantizers.paddle_ranges import unsigned
 from quantfleet_worker.training.act_config import ActConfig, Optimizer
+from quantfleet_worker.training.codes import U8_BITS, U8_LEVELS
 from quantfleet_worker.training.pact import CLIPPED, insert_pact
-from quantfleet_worker.training.slim import U8_BITS, U8_LEVELS, load_slim, quiet
+from quantfleet_worker.training.slim import load_slim, quiet
 
 TEACHER = "teacher_"
 """How PaddleSlim's `merge` prefixes the teacher's names."""
