@@ -77,7 +77,7 @@ def forms(
         preprocessing=inspected.numerics.preprocessing,
     )
     scales = bench.put("scales.json", table.to_json())
-    work = QuantizeWork("net", "onnx", "onnx", (ref,), inspected.reference, inspected.graph, scales, preprocess)
+    work = QuantizeWork("net", "onnx", "static", "onnx", (ref,), inspected.reference, scales, preprocess)
     int8 = Variant("int8", "static", bench.do(work).forms)
     return inspected, [Variant("fp32", "none", (ModelForm("", (ref,)),)), int8]
 
