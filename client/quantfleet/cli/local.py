@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from quantfleet.cli import output
-from quantfleet.cli.options import Json, Workers
+from quantfleet.cli.options import AllowCode, Json, Workers
 from quantfleet.cli.showing import show_delivered
 from quantfleet.cli.worker import require_extras
 from quantfleet.client import Client
@@ -32,7 +32,9 @@ ListFile = Annotated[
 ]
 Preprocess = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="A PaddleClas inference_cls.yaml. Default: the one beside the model."),
+    typer.Option(
+        metavar="FILE", help="The model's preprocessing, e.g. inference_cls.yaml. Default: the one beside the model."
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many samples at most.")]
 CALIBRATOR_HELP = f"How thresholds are chosen: {', '.join(CALIBRATOR_NAMES)}."
@@ -55,10 +57,11 @@ def run(
     out: Out = None,
     workers: Workers = None,
     keep_state: KeepState = False,
+    allow_code: AllowCode = None,
     as_json: Json = False,
 ) -> None:
     """Run a job on this machine: coordinator, TLS, Ray and workers start for it and are gone after it."""
-    _report(document.read(job), out, workers, keep_state, as_json)
+    _report(document.read(job), out, workers, keep_state, as_json, tuple(allow_code or ()))
 
 
 def calibrate(
@@ -171,24 +174,35 @@ def benchmark(
     _report(model_job("benchmark", model, input_shape, **sections), out, workers, keep_state, as_json)
 
 
-def _report(job: JobDocument, out: Path | None, workers: int | None, keep_state: bool, as_json: bool) -> None:
+def _report(
+    job: JobDocument,
+    out: Path | None,
+    workers: int | None,
+    keep_state: bool,
+    as_json: bool,
+    allow_code: tuple[str, ...] = (),
+) -> None:
     directory = out or default_directory(job.name)
     if directory.exists() and not directory.is_dir():
         raise QuantfleetError(ErrorCode.USAGE, f"{directory} is a file", "give a directory as --out")
-    delivered = _embedded(job, lambda client, job: deliver(client, job, directory), workers, keep_state)
+    delivered = _embedded(job, lambda client, job: deliver(client, job, directory), workers, keep_state, allow_code)
     show_delivered(delivered, as_json)
     raise typer.Exit(exit_code(delivered.report))
 
 
 def _embedded(
-    job: JobDocument, finish: Callable[[Client, str], Awaitable[T]], workers: int | None, keep_state: bool
+    job: JobDocument,
+    finish: Callable[[Client, str], Awaitable[T]],
+    workers: int | None,
+    keep_state: bool,
+    allow_code: tuple[str, ...] = (),
 ) -> T:
     from quantfleet.embedded import run_job
 
     require_extras()
     with display() as shown:
         prepared = prepare(job, lambda done, total: shown.stage("hashing, files", done, total))
-        return asyncio.run(run_job(prepared, finish, shown, workers, keep_state))
+        return asyncio.run(run_job(prepared, finish, shown, workers, keep_state, allow_code))
 
 
 def model_job(what: str, model: Path, shapes: list[str] | None, **sections: Any) -> JobDocument:

@@ -31,6 +31,13 @@ Workers = Annotated[
     typer.Option("--workers", min=1, help="Worker processes that share this machine's cores. Default: two at most."),
 ]
 
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-code", metavar="PACKAGE", help="Python package, installed here, whose code jobs may run; repeatable."
+    ),
+]
+
 
 def user_credentials() -> Path:
     """Where `quantfleet login` keeps credentials."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from quantfleet.cli import output, serving
-from quantfleet.cli.options import DieWithParent, Json, LogLevel, default_state
+from quantfleet.cli.options import AllowCode, DieWithParent, Json, LogLevel, default_state
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 app = typer.Typer()
@@ -19,12 +19,6 @@ State = Annotated[
 Cores = Annotated[
     str,
     typer.Option("--cores", metavar="0,1", help="Logical cores that tasks may fill. Default: all that are usable."),
-]
-AllowCode = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow-code", metavar="PACKAGE", help="Python package, installed here, whose code jobs may run; repeatable."
-    ),
 ]
 
 

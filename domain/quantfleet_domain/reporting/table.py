@@ -133,7 +133,9 @@ def _row(report: Report, group: Sequence[Result], method: str, hardware: str, me
     quantized = [value for precision, value in cells.items() if precision.startswith("int8")]
     of_precision = {r.precision: figure.value for r in group if (figure := r.accuracy_of(metric))}
     calibration = report.calibration.get(group[0].model)
-    label = "" if method == "none" else f"{method}, {_calibrator(calibration)}" if calibration else method
+    label = "" if method == "none" else method
+    if method == "static" and calibration:  # other methods have ranges of their own
+        label = f"{method}, {_calibrator(calibration)}"
     return Row(
         model=group[0].model,
         engine=group[0].engine,
