@@ -67,6 +67,20 @@ def network() -> Any:
     return model
 
 
+def classifier() -> Any:
+    """Like VGG: a convolution, then fully connected layers with dropout between them; the last gives logits."""
+    paddle = load_paddle()
+    nn = paddle.nn
+    paddle.seed(3)
+    model = nn.Sequential(
+        *(nn.Conv2D(3, 16, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2D(4), nn.Flatten()),
+        *(nn.Linear(256, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5)),
+        *(nn.Linear(64, CLASSES), nn.Softmax()),
+    )
+    model.eval()
+    return model
+
+
 def export(layer: Any, directory: Path, shape: tuple[int | None, ...], *, pir: bool) -> Path:
     paddle = load_paddle()
     spec = [paddle.static.InputSpec(list(shape), "float32", "x")]
@@ -103,3 +117,10 @@ def calibrate(model: Path, scratch: Path) -> Calibrated:
 @pytest.fixture(scope="session")
 def calibrated(old_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
     return calibrate(old_model, tmp_path_factory.mktemp("reference"))
+
+
+@pytest.fixture(scope="session")
+def classifying(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Calibrated]:
+    folder = tmp_path_factory.mktemp("classifier")
+    model = export(classifier(), folder / "float", (None, *SHAPE[1:]), pir=False)
+    return model, calibrate(model, folder)

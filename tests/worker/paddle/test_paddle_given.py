@@ -15,7 +15,7 @@ from quantfleet_worker.models.paddle_files import find_files, read_signature
 from quantfleet_worker.models.paddle_program import PaddleProgram, load_paddle, old_programs
 from quantfleet_worker.models.paddle_quantization import Quantization
 
-from .conftest import SHAPE, network, pictures
+from .conftest import SHAPE, Calibrated, network, pictures
 
 INT8 = LoadOptions("int8", threads=1)
 FP32 = LoadOptions("fp32", threads=1)
@@ -70,6 +70,13 @@ def test_a_given_model_runs_in_int8_what_its_file_quantizes(
     assert (counts.int8, counts.quantizable) == (quantized, 4)
     assert [kind for kind in counts.ran if "inner_product" in kind] == list(counts.ran[3:])
     assert len(counts.fallbacks) == 4 - quantized
+
+
+def test_fully_connected_layers_that_a_given_file_quantizes_run_in_int8_one_behind_the_other(
+    classifying: tuple[Path, Calibrated], tmp_path: Path
+) -> None:
+    model = post_training(classifying[0], tmp_path, EVERYTHING, onnx_format=True)
+    assert ENGINE.load(model, INT8).node_counts().int8 == 4
 
 
 def test_what_was_converted_for_onednn_runs_as_it_is(old_model: Path, exact: Any, tmp_path: Path) -> None:

@@ -80,3 +80,13 @@ def test_a_network_with_concatenations_has_the_scales_of_its_program(
     branching: tuple[Path, Calibrated], tmp_path: Path, form: str
 ) -> None:
     assert check(*branching, form, tmp_path) >= 8
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_network_with_hidden_products_has_the_layers_and_scales_of_its_program(
+    classifying: tuple[Path, Calibrated], tmp_path: Path, form: str
+) -> None:
+    assert check(*classifying, form, tmp_path) >= 3
+    model, calibrated = classifying
+    found = simulated(form, onnx.load_from_string(calibrated.reference), calibrated.graph, calibrated.table)
+    assert len(found.weights) == len(quantize(model, calibrated.table, form, tmp_path).int8_nodes) == 3

@@ -99,6 +99,8 @@ class PaddleSession(Session):
         if signature.layers.how is Quantization.CONVERTED:
             config.switch_ir_optim(False)  # its graph is what the passes would make of it, INT8 included
         elif options.precision == "int8":
+            # This pass would make one float operator of several fully connected layers before they are quantized.
+            config.pass_builder().delete_pass("repeated_fc_relu_fuse_pass")
             # The names are those after fusion. A product in the set is quantized even where its weight is in float.
             quantized = {kind for _, kind in signature.layers.quantized}
             products = PRODUCT_TYPES if quantized.intersection(PRODUCTS) else frozenset[str]()

@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,19 @@ from quantfleet_worker.models.paddle_program import (
     old_programs,
 )
 from quantfleet_worker.quantizers.paddle_bias import add_to_biases
-from quantfleet_worker.quantizers.paddle_ranges import LEVELS, operands, part_outputs, ranges, thresholds
+from quantfleet_worker.quantizers.paddle_ranges import (
+    LEVELS,
+    heads,
+    operands,
+    part_outputs,
+    ranges,
+    reshape_flattened,
+    thresholds,
+)
 
 FORMS = ("s8-symmetric", "s8-symmetric-headroom")
 """Symmetric activations and weights per channel; `-headroom` for x86 without VNNI, see `headroom`."""
-HEAD = "a matrix product of a convolutional model is its head, which stays in float for its resolution"
+HEAD = "the last matrix product of a convolutional model is its head, which stays in float for its resolution"
 UNSCALED = "the scale table lacks its input or its weight"
 
 
@@ -56,10 +64,10 @@ def quantize(
     """Write the INT8 form of the Paddle model in directory `model` to directory `out`, under the same file stem.
 
     The table's rows are found by their native names, as `paddle_model.inspect` gave them. A PIR program becomes an
-    old-format one. Convolutions are quantized; matrix products only in a model without convolutions, because INT8
-    logits cost more accuracy than they save time. `corrections` are added to the biases of their layers, and the layers
-    that they exclude stay in float; a layer whose weight is not one operator's alone is left uncorrected. The same
-    model, table, form and corrections give the same bytes.
+    old-format one. Convolutions and matrix products are quantized, save the last products of a model with convolutions:
+    8 bits for logits cost more accuracy than they save time. `corrections` are added to the biases of their layers, and
+    the layers that they exclude stay in float; a layer whose weight is not one operator's alone is left uncorrected.
+    The same model, table, form and corrections give the same bytes.
 
     Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE, MODEL_UNSUPPORTED (a program that cannot be quantized),
     SCALES_INVALID for an unknown form, or where the table and the model have nothing in common or differ in channels,
@@ -70,19 +78,19 @@ def quantize(
     files = find_files(model)
     program = normalize(load_program(files))
     part_outputs(program)
+    reshape_flattened(program)
     known, weights = thresholds(program, table), _weight_peaks(table)
     corrections = corrections or FormCorrections(form, (), ())
     native = {row.tensor: row.native_name for row in table.weights}
     excluded = {native.get(layer.weight): layer.sqnr_db for layer in corrections.excluded}
-    present = {operator.type for operator in program.operators}
-    kinds = CONVOLUTIONS if present & set(CONVOLUTIONS) else PRODUCTS
-    int8_nodes, float_nodes = [], []
+    last = heads(program)
+    kinds, int8_nodes, float_nodes = set[str](), [], []
     for operator in program.operators:
         if operator.type not in (*CONVOLUTIONS, *PRODUCTS):
             continue
         (activation, weight), name = operands(operator), operator.output_arg_names[0]
         reason = None
-        if operator.type not in kinds:
+        if name in last:
             reason = HEAD
         elif activation not in known or weight not in weights:
             reason = UNSCALED
@@ -91,6 +99,7 @@ def quantize(
         if reason is None:
             _check_weight(program, operator, weight, weights[weight])
             int8_nodes.append(name)
+            kinds.add(operator.type)
             continue
         operator._set_attr("op_namescope", "skip_quant")
         if program.is_parameter(weight):
@@ -104,12 +113,12 @@ def quantize(
     if not int8_nodes:
         raise QuantfleetError(
             ErrorCode.SCALES_INVALID,
-            f"the scale table has the input and weight of no {' or '.join(kinds)} of the Paddle model in {model}",
+            f"the scale table has the input and weight of no layer of the Paddle model in {model}",
             "calibrate this model itself",
         )
     add_to_biases(program, _deltas(corrections, table))
     int8_ranges = ranges(program, known, int8_nodes, weights if form == FORMS[1] else None)
-    quantized = _insert(program, kinds, int8_ranges, weights)
+    quantized = _insert(program, sorted(kinds), int8_ranges, weights)
     out.mkdir(parents=True, exist_ok=True)
     quantized.save(out, files.stem)
     return QuantizedProgram(out, form, tuple(int8_nodes), tuple(float_nodes))
@@ -128,7 +137,7 @@ def _deltas(corrections: FormCorrections, table: ScaleTable) -> dict[str, Array]
 
 
 def _insert(
-    program: PaddleProgram, kinds: tuple[str, ...], widths: Mapping[str, float], weights: Mapping[str, Array]
+    program: PaddleProgram, kinds: Sequence[str], widths: Mapping[str, float], weights: Mapping[str, Array]
 ) -> PaddleProgram:
     """The program with quantize and dequantize operators and int8 weights; its scope is shared and changed."""
     paddle = load_paddle()

@@ -1,13 +1,13 @@
 """The ranges with which tensors of a Paddle program are quantized. Not for inserting the operators that do so."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from quantfleet_domain.calibration.forms import ActivationForm, activation_parameters
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_worker.models.paddle_program import CONVOLUTIONS, Array, PaddleProgram, old_programs
+from quantfleet_worker.models.paddle_program import CONVOLUTIONS, PRODUCTS, Array, PaddleProgram, old_programs
 from quantfleet_worker.quantizers.headroom import CodeLimits, code_limit
 
 LEVELS = 127
@@ -17,6 +17,22 @@ UNSIGNED = ("relu", "relu6")
 TRANSPARENT = ("pool2d", "concat", "reshape2", "transpose2", "flatten_contiguous_range", "nearest_interp_v2")
 """Operators whose output has the scale of their input, and its type too, save a concat's: Paddle's oneDNN passes write
 that as u8 where all inputs are, but whoever reads it gets s8."""
+
+
+def reshape_flattened(program: PaddleProgram) -> None:
+    """Make reshapes of what flattens all axes behind the first: only through those oneDNN's passes carry scales."""
+    block = program.program.global_block()
+    with old_programs():
+        for operator in program.operators:
+            if operator.type != "flatten_contiguous_range" or operator.attr("start_axis") != 1:
+                continue
+            (source,), (output,) = operator.input("X"), operator.output("Out")
+            if operator.attr("stop_axis") in (-1, len(block.var(source).shape) - 1):
+                index = program.remove(operator)
+                outputs = {"Out": [output], "XShape": [f"{output}.axes"]}
+                block.create_var(name=f"{output}.axes", dtype="float32", persistable=False)
+                attributes = {"shape": [0, -1]}
+                block._insert_op(index, type="reshape2", inputs={"X": [source]}, outputs=outputs, attrs=attributes)
 
 
 def part_outputs(program: PaddleProgram) -> None:
@@ -47,7 +63,7 @@ def thresholds(program: PaddleProgram, table: ScaleTable) -> dict[str, float]:
         inputs = activations_of(program, operator)
         if len(inputs) != 1 or inputs[0] not in known:
             continue
-        if operator.type in (*TRANSPARENT, "assign"):
+        if _transparent(operator) or operator.type == "assign":
             known.update(dict.fromkeys(operator.output_arg_names, known[inputs[0]]))
         elif operator.type in UNSIGNED:
             # Where nothing was below zero, values cannot tell its sides apart, and the table may name the other one.
@@ -80,6 +96,40 @@ def ranges(
     }
 
 
+def heads(program: PaddleProgram) -> set[str]:
+    """The matrix products of a convolutional model that stay in float, by output; see `unfollowed`."""
+    if not any(operator.type in CONVOLUTIONS for operator in program.operators):
+        return set()
+    nodes = []
+    for operator in program.operators:
+        layer = operator.type in (*CONVOLUTIONS, *PRODUCTS) and program.is_parameter(operands(operator)[1])
+        inputs = activations_of(program, operator)
+        nodes.append((inputs, list(operator.output_arg_names), layer, operator.type in PRODUCTS))
+    return unfollowed(nodes)
+
+
+def unfollowed(nodes: Iterable[tuple[Sequence[str], Sequence[str], bool, bool]]) -> set[str]:
+    """The products that no layer with weights follows, by output, and those that read the input of such a one.
+
+    They make what users read, which is to have a float's resolution. oneDNN's passes quantize by type of operator all
+    that have the scale of their input, so what shares an input shares its precision. `nodes`, in the order in which
+    they run: (activations read, outputs, whether it is a layer with weights, whether it is a product).
+    """
+    products: dict[str, str] = {}
+    followed: set[str] = set()
+    before: dict[str, frozenset[str]] = {}
+    for inputs, outputs, layer, product in nodes:
+        reached = frozenset[str]().union(*(before.get(name, ()) for name in inputs))
+        if layer:
+            followed |= reached
+            reached = frozenset(outputs[:1])
+            if product:
+                products[outputs[0]] = inputs[0]
+        before.update(dict.fromkeys(outputs, reached))
+    shared = {source for output, source in products.items() if output not in followed}
+    return {output for output, source in products.items() if source in shared}
+
+
 def operands(operator: Any) -> tuple[str, str]:
     """The names of the activation and of the weight of a convolution or matrix product."""
     slots = ("Input", "Filter") if operator.type in CONVOLUTIONS else ("X", "Y")
@@ -94,6 +144,12 @@ def output_of(operator: Any) -> str:
 def activations_of(program: PaddleProgram, operator: Any) -> list[str]:
     """The inputs of an operator that are no parameters."""
     return [name for name in operator.input_arg_names if not program.is_parameter(name)]
+
+
+def _transparent(operator: Any) -> bool:
+    if operator.type == "dropout":
+        return bool(operator.attr("dropout_implementation") == "upscale_in_train")  # else it multiplies here
+    return operator.type in TRANSPARENT
 
 
 def _sums(program: PaddleProgram) -> set[str]:
@@ -111,7 +167,7 @@ def _unsigned(program: PaddleProgram) -> set[str]:
     for operator in program.operators:
         inputs = activations_of(program, operator)
         if operator.type in UNSIGNED or (
-            operator.type in TRANSPARENT and operator.type != "concat" and unsigned.issuperset(inputs)
+            _transparent(operator) and operator.type != "concat" and unsigned.issuperset(inputs)
         ):
             unsigned.update(operator.output_arg_names)
     return unsigned
@@ -129,6 +185,6 @@ def _limits(program: PaddleProgram, layers: list[Any], weights: Mapping[str, Arr
     shared = (
         (*activations_of(program, operator), *operator.output_arg_names)
         for operator in program.operators
-        if operator.type in TRANSPARENT
+        if _transparent(operator)
     )
     return CodeLimits(limits, shared)

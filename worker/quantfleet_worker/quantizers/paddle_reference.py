@@ -18,7 +18,7 @@ from quantfleet_domain.calibration.forms import (
 )
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_worker.quantizers.headroom import CODES, CodeLimits, code_limit
-from quantfleet_worker.quantizers.paddle_ranges import LEVELS
+from quantfleet_worker.quantizers.paddle_ranges import LEVELS, unfollowed
 from quantfleet_worker.quantizers.qdq_plan import WEIGHTED
 from quantfleet_worker.quantizers.qdq_scales import WeightScales
 
@@ -27,6 +27,8 @@ _TRANSPARENT = (
     "Unsqueeze",
 )  # fmt: skip
 """What `paddle_ranges.TRANSPARENT` becomes in ONNX."""
+_SHAPED = ("Reshape", "Resize", "Squeeze", "Unsqueeze")
+"""Operators whose further inputs, constants or not, are shapes and axes."""
 _AVERAGES = ("AveragePool", "GlobalAveragePool")
 
 
@@ -93,16 +95,30 @@ def _layers(
     excluded: frozenset[str],
     constants: Mapping[str, TensorProto],
 ) -> dict[str, WeightScales]:
-    """The layers in INT8, by output: convolutions where there are any, else matrix products."""
+    """The layers in INT8, by output."""
     rows = {row.tensor: row for row in table.weights if row.native_name is not None}
-    weighted = [node for node in graph.node if node.op_type in WEIGHTED and node.input[1] in rows]
+    in_float = excluded | _heads(graph, constants)
     layers = {}
-    for node in [node for node in weighted if node.op_type == "Conv"] or weighted:
-        if node.input[0] in known and node.output[0] not in excluded:
+    for node in [node for node in graph.node if node.op_type in WEIGHTED and node.input[1] in rows]:
+        if node.input[0] in known and node.output[0] not in in_float:
             row = rows[node.input[1]]
             values = numpy_helper.to_array(constants[row.tensor])
             layers[node.output[0]] = WeightScales(row.axis, weight_scales(row.absmax), values)
     return layers
+
+
+def _heads(graph: GraphProto, constants: Mapping[str, TensorProto]) -> set[str]:
+    if not any(node.op_type == "Conv" for node in graph.node):
+        return set()
+    return unfollowed(
+        (
+            _activations_of(node, constants),
+            node.output,
+            node.op_type in WEIGHTED and node.input[1] in constants,
+            node.op_type != "Conv",
+        )
+        for node in graph.node
+    )
 
 
 def _wanted(graph: GraphProto, layers: Mapping[str, NodeProto], constants: Mapping[str, TensorProto]) -> set[str]:
@@ -159,7 +175,8 @@ def _limits(
 
 
 def _activations_of(node: NodeProto, constants: Mapping[str, TensorProto]) -> list[str]:
-    return [name for name in node.input if name and name not in constants]
+    inputs = node.input[:1] if node.op_type in _SHAPED else node.input
+    return [name for name in inputs if name and name not in constants]
 
 
 def _rectifies(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
