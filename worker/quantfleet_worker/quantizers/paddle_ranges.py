@@ -64,8 +64,8 @@ def ranges(
     """The range of each tensor from which an INT8 operator is computed; the rest stays in float, as what users read.
 
     oneDNN fuses a sum of two activations into the convolution before it only where it knows the sum's range, so that
-    has one too. `known` are `thresholds`; `int8` names the outputs of the INT8 convolutions. With `weights`, the peaks of
-    theirs, the ranges of unsigned tensors are widened as a CPU without VNNI needs it.
+    has one too. `known` are `thresholds`; `int8` names the outputs of the INT8 convolutions. With `weights`, the peaks
+    of theirs, the ranges of unsigned tensors are widened as a CPU without VNNI needs it.
     """
     layers = [operator for operator in program.operators if output_of(operator) in int8]
     wanted = {operands(layer)[0] for layer in layers} | _sums(program)
