@@ -98,7 +98,7 @@ def tokens_network() -> Any:
         def forward(self, x: Any) -> Any:
             tokens = paddle.reshape(x, [-1, 32, 96])
             tokens = tokens + self.outer(paddle.nn.functional.gelu(self.inner(self.norm(tokens))))
-            return self.head(tokens[:, 0])
+            return self.head(paddle.mean(tokens, 1))
 
     paddle.seed(17)
     model = Encoder()
