@@ -186,16 +186,14 @@ def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
         input_shapes=_input_shapes(keys["input_shapes"]) if "input_shapes" in keys else (),
         preprocess=_preprocess(value, files, (calibration_data, evaluate_data), base, found),
         calibration=calibration_part,
-        targets=measuring.targets(targets, default_precisions(calibrated, quantization, quantized)),
+        targets=measuring.targets(targets, default_precisions(calibration_part is not None, quantization, quantized)),
         evaluate=evaluate_part,
         quantization=quantization,
         quantized=quantized,
     )
 
 
-def default_precisions(
-    calibrated: tuple[Found, ...], quantization: QuantizationPart, quantized: bool
-) -> tuple[str, ...]:
+def default_precisions(calibrated: bool, quantization: QuantizationPart, quantized: bool) -> tuple[str, ...]:
     """What is measured where targets do not say: FP32 unless there is none, INT8 where there is one."""
     if quantized:
         return ("int8",)

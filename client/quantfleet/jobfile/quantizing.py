@@ -161,11 +161,9 @@ def _training(
         found = calibration
     else:
         raise item.error(f"quantization {method} has no data", "give it `data:`, or the job calibration data")
-    batch_size = count("batch_size", 1, DEFAULT_BATCH_SIZE)
+    batch_size = keys["batch_size"].count(1) if "batch_size" in keys else None
     if method == "distill":
-        schedule = _act_schedule(
-            keys["config"], file("config"), len(found), batch_size if "batch_size" in keys else None
-        )
+        schedule = _act_schedule(keys["config"], file("config"), len(found), batch_size)
     else:
         save, log = count("save_interval", 1, DEFAULT_SAVE_INTERVAL), count("log_iters", 1, DEFAULT_LOG_INTERVAL)
         schedule = _Schedule(keys["iters"].count(1), batch_size, save, log)
