@@ -54,9 +54,9 @@ def _wrong(detail: Detail, asked: Work | None, result: Result) -> str:
         case ((TaskKind.SCORE | TaskKind.CORRECT), SumsResult(samples=samples, sums=sums)):
             return _differs("number of samples", samples, count) or ("" if sums else "it brings no sums")
         case TaskKind.TRAIN, TrainResult(method=method, best=best):
-            wanted = {offer.runtime for offer in ENGINES.values() if method in offer.quantizations}
+            runtimes = {offer.runtime for offer in ENGINES.values() if method in offer.quantizations}
             brought = {made.runtime for made in best.made if made.forms}
-            return _differs("method", method, detail.quantization) or _differs("runtimes", brought, wanted)
+            return _differs("method", method, detail.quantization) or _differs("runtimes", brought, runtimes)
         case TaskKind.QUANTIZE, QuantizeResult(runtime=runtime, forms=forms):
             return _differs("runtime", runtime, detail.runtime) or ("" if forms else "it brings no form")
         case TaskKind.BENCHMARK, BenchmarkResult(engine=engine):

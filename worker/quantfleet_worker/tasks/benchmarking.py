@@ -112,13 +112,13 @@ class _Bench:
                 refused.append((variant, error))
             else:
                 contenders[key_of(variant).name] = contender
-        for variant, error in refused:
-            reason = error.what
+        for variant, refusal in refused:
+            reason = refusal.what
             # A model may be made for one batch size; that it does not take another costs that cell alone.
-            if protocol.batch != 1 and error.code is ErrorCode.ENGINE_FAILED:
-                reason = f"the model does not run at batch {protocol.batch}: {error.what}"
+            if protocol.batch != 1 and refusal.code is ErrorCode.ENGINE_FAILED:
+                reason = f"the model does not run at batch {protocol.batch}: {refusal.what}"
             elif not contenders:
-                raise error
+                raise refusal
             self._leave_out(variant, protocol, reason)
         return contenders
 
