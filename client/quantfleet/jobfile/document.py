@@ -171,7 +171,6 @@ def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
     evaluate, evaluate_data = _section("evaluate", judging.KEYS, job, keys)
     calibration_part = _calibration(calibration, calibration_data, base) if calibration else None
     evaluate_part = judging.evaluation(evaluate, evaluate_data, base) if evaluate else None
-    found = [*(calibration_part.samples if calibration_part else ()), *(evaluate_part.samples if evaluate_part else ())]
     targets = keys.get("targets", job.get("targets"))
     quantized = quantizing.is_quantized(files)
     if quantized and calibration_part:
@@ -180,6 +179,9 @@ def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
     named = keys.get("quantization", job.get("quantization"))
     calibrated = calibration_part.samples if calibration_part else ()
     quantization = quantizing.quantizations(named, files, calibrated, base)
+    # A recipe reads its samples itself; all others become the model's input as its configuration says.
+    distilled = [sample for part in quantization.trainings if part.method == "distill" for sample in part.samples]
+    found = [*calibrated, *(evaluate_part.samples if evaluate_part else ()), *distilled]
     return ModelPart(
         name=name,
         files=files,
