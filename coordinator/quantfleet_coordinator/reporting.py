@@ -249,7 +249,7 @@ def _absent(entry: JobEntry) -> Iterable[Absent]:
                     task.device,
                     result.engine,
                     gap.precision,
-                    gap.quantization or None,
+                    gap.quantization if gap.precision == "int8" else None,
                     gap.reason,
                     detail.model,
                     gap.mode or None,
@@ -279,8 +279,11 @@ def _warnings(entry: JobEntry) -> Iterable[str]:
         if isinstance(result, InspectResult | MergeResult | QuantizeResult | BenchmarkResult):
             yield from (f"{name}: {warning}" for warning in result.warnings)
     for name, task in entry.job.tasks.items():
-        if task.kind in (TaskKind.QUANTIZE, TaskKind.TRAIN) and task.state is TaskState.FAILED and task.failure:
-            yield f"{name} failed: {task.failure.what} ({task.failure.todo})"
+        # A quantization is skipped where the calibration before it failed; its cells speak of this warning.
+        skipped = task.kind is TaskKind.QUANTIZE and task.state is TaskState.SKIPPED
+        failed = task.kind in (TaskKind.QUANTIZE, TaskKind.TRAIN) and task.state is TaskState.FAILED
+        if task.failure and (failed or skipped):
+            yield f"{name} {'failed' if failed else 'was not done'}: {task.failure.what} ({task.failure.todo})"
     for model in entry.spec.models:
         if model.calibration and model.calibration.mixed:
             yield f"{model.name}: nodes of any instruction set calibrated it: its table is not exact to the bit"

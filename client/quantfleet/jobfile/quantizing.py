@@ -35,6 +35,8 @@ QAT_KEYS = (
     "with_softmax",
     "without_argmax",
 )
+DATA_KEYS = tuple(key for key in samples.KEYS if key != "preprocess")
+"""The model's own configuration says how samples are prepared, and a recipe has it in its code."""
 _KEYS = {"qat": QAT_KEYS, "distill": DISTILL_KEYS, "given": GIVEN_KEYS, "static": ("method",), "dynamic": ("method",)}
 # A protocol buffer has before a text the number of its field and its length. So what is found is an operator's type
 # (NodeProto.op_type is field 4, OpDesc.type field 3) or an attribute's name, and no entry of the version table that
@@ -156,17 +158,16 @@ def _training(
         if key not in keys:
             raise item.error(f"quantization {method} has no {key}", f"write `{key}:`; the guide has an example")
     if "data" in keys:
-        found = samples.find(keys["data"], keys["data"].mapping(samples.KEYS), base, None)
+        found = samples.find(keys["data"], keys["data"].mapping(DATA_KEYS), base, None)
     elif calibration:
         found = calibration
     else:
         raise item.error(f"quantization {method} has no data", "give it `data:`, or the job calibration data")
-    batch_size = count("batch_size", 1, DEFAULT_BATCH_SIZE)
+    batch_size = keys["batch_size"].count(1) if "batch_size" in keys else None
     if method == "distill":
-        schedule = _act_schedule(
-            keys["config"], file("config"), len(found), batch_size if "batch_size" in keys else None
-        )
+        schedule = _act_schedule(keys["config"], file("config"), len(found), batch_size)
     else:
+        _require_a_batch(keys["data"], len(found), batch_size or 1)  # without one, the recipe on the node has it
         save, log = count("save_interval", 1, DEFAULT_SAVE_INTERVAL), count("log_iters", 1, DEFAULT_LOG_INTERVAL)
         schedule = _Schedule(keys["iters"].count(1), batch_size, save, log)
     return TrainingPart(
@@ -206,8 +207,12 @@ def _act_schedule(value: Value, path: Path | None, count: int, batch_size: int |
     except QuantfleetError as error:
         raise value.error(f"{path}: {error.what}", error.todo, error.code) from error
     size = batch_size or config.batch_size or DEFAULT_BATCH_SIZE
+    _require_a_batch(value, count, size)
     iterations = config.iterations(count, size)
-    if not iterations:
+    return _Schedule(iterations, size, config.eval_iter, config.logging_iter)
+
+
+def _require_a_batch(value: Value, count: int, size: int) -> None:
+    if count < size:
         what = f"{count} samples are less than one batch of {size}"
         raise value.error(what, "give more samples, or a smaller batch_size", ErrorCode.DATA_EMPTY)
-    return _Schedule(iterations, size, config.eval_iter, config.logging_iter)
