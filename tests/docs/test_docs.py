@@ -21,7 +21,7 @@ from quantfleet_domain.hardware import pools
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import ENGINE_RETRIES, INFRASTRUCTURE_RETRIES
 from quantfleet_domain.jobs.manifest import Sample
-from quantfleet_domain.jobs.plan import SMALLEST_SHARD
+from quantfleet_domain.jobs.settling import SMALLEST_SHARD
 from quantfleet_domain.jobs.spec import METRICS
 from quantfleet_domain.measurement.protocol import Protocol
 from quantfleet_domain.measurement.quiet import LIMITS
