@@ -276,7 +276,7 @@ def _absent(entry: JobEntry) -> Iterable[Absent]:
 
 def _warnings(entry: JobEntry) -> Iterable[str]:
     for name, result in entry.results.items():
-        if isinstance(result, InspectResult | MergeResult | QuantizeResult):
+        if isinstance(result, InspectResult | MergeResult | QuantizeResult | BenchmarkResult):
             yield from (f"{name}: {warning}" for warning in result.warnings)
     for name, task in entry.job.tasks.items():
         if task.kind in (TaskKind.QUANTIZE, TaskKind.TRAIN) and task.state is TaskState.FAILED and task.failure:

@@ -190,6 +190,8 @@ class _Bench:
     def result(self) -> BenchmarkResult:
         """Everything measured so far."""
         raw = b"[" + b",".join(self._samples) + b"]\n"
+        int8 = any(variant.precision == "int8" for variant in self._variants)
+        warning = self._engine.int8_warning(self._here.isa) if int8 else ""
         return BenchmarkResult(
             engine=self._engine.name,
             engine_version=self._engine.version(),
@@ -201,6 +203,7 @@ class _Bench:
             rows=tuple(self._rows),
             absent=tuple(self._absent),
             samples=self._workspace.keep("samples.json", raw),
+            warnings=(warning,) if warning else (),
         )
 
 
