@@ -12,7 +12,7 @@ from quantfleet.jobfile.samples import Found
 from quantfleet.jobfile.trainings import TrainingPart
 from quantfleet.jobfile.tree import Value
 from quantfleet_domain.errors import ErrorCode
-from quantfleet_domain.jobs.spec import QUANTIZATIONS, TRAINED
+from quantfleet_domain.jobs.spec import MODEL_FORMATS, QUANTIZATIONS, TRAINED
 
 GIVEN_KEYS = ("method", "path", "format")
 _KEYS = {
@@ -78,7 +78,7 @@ def _given(item: Value, keys: dict[str, Value], base: Path) -> ModelFiles:
         todo = "write `{method: given, path: QUANTIZED}`, an .onnx file or a Paddle model's directory"
         raise item.error("the given quantized model has no path", todo)
     path = keys["path"].path(base)
-    found = models.find(keys["path"], path, keys["format"].text() if "format" in keys else None)
+    found = models.find(keys["path"], path, keys["format"].choice("format", MODEL_FORMATS) if "format" in keys else None)
     if not is_quantized(found):
         what = f"{path} has no quantized operator"
         raise keys["path"].error(what, "give the quantized model, not its FP32 form", ErrorCode.MODEL_UNSUPPORTED)
