@@ -78,7 +78,9 @@ def _given(item: Value, keys: dict[str, Value], base: Path) -> ModelFiles:
         todo = "write `{method: given, path: QUANTIZED}`, an .onnx file or a Paddle model's directory"
         raise item.error("the given quantized model has no path", todo)
     path = keys["path"].path(base)
-    found = models.find(keys["path"], path, keys["format"].choice("format", MODEL_FORMATS) if "format" in keys else None)
+    found = models.find(
+        keys["path"], path, keys["format"].choice("format", MODEL_FORMATS) if "format" in keys else None
+    )
     if not is_quantized(found):
         what = f"{path} has no quantized operator"
         raise keys["path"].error(what, "give the quantized model, not its FP32 form", ErrorCode.MODEL_UNSUPPORTED)
