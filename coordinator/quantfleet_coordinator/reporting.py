@@ -22,6 +22,7 @@ from quantfleet_domain.jobs.work import (
 )
 from quantfleet_domain.measurement.latency import throughput_per_s
 from quantfleet_domain.reporting import accuracy, gates
+from quantfleet_domain.reporting.facts import facts_of
 from quantfleet_domain.reporting.report import (
     Absent,
     Accuracy,
@@ -33,7 +34,6 @@ from quantfleet_domain.reporting.report import (
     Report,
     Result,
     SpeedupFigure,
-    facts_of,
 )
 
 Devices = Mapping[tuple[str, str], DeviceFacts]

@@ -3,7 +3,7 @@
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.jobs.spec import ModelSpec, TrainingSpec
 from quantfleet_domain.jobs.work import TrainResult
-from quantfleet_domain.reporting.report import Training
+from quantfleet_domain.reporting.making import Training
 
 
 def trainings(entry: JobEntry) -> tuple[Training, ...]:

@@ -7,7 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from quantfleet_domain.reporting.gates import PRECISIONS
-from quantfleet_domain.reporting.report import Report, Result, Training
+from quantfleet_domain.reporting.making import Training
+from quantfleet_domain.reporting.report import (
+    Report,
+    Result,
+)
 from quantfleet_domain.reporting.table import METRIC_LABELS, Table, main_metric
 from quantfleet_domain.reporting.words import milliseconds, precision_label
 

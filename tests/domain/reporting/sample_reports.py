@@ -8,23 +8,25 @@ from quantfleet_domain.measurement.latency import summarize, throughput_per_s
 from quantfleet_domain.measurement.protocol import Protocol
 from quantfleet_domain.measurement.quiet import Conditions, judge
 from quantfleet_domain.measurement.speedup import speedup
+from quantfleet_domain.reporting.facts import facts_of
 from quantfleet_domain.reporting.gates import evaluate
+from quantfleet_domain.reporting.making import (
+    BiasCorrection,
+    Calibration,
+    Outlier,
+    Training,
+)
 from quantfleet_domain.reporting.report import (
     Absent,
     Accuracy,
-    BiasCorrection,
-    Calibration,
     ConversionFigure,
     FleetDevice,
     JobError,
     JobSummary,
     ModelEntry,
-    Outlier,
     Report,
     Result,
     SpeedupFigure,
-    Training,
-    facts_of,
 )
 
 JOB_FILE = """\
