@@ -156,7 +156,9 @@ def _training(
         if key not in keys:
             raise item.error(f"quantization {method} has no {key}", f"write `{key}:`; the guide has an example")
     if "data" in keys:
-        found = samples.find(keys["data"], keys["data"].mapping(samples.KEYS), base, None)
+        source = keys["data"].mapping(samples.KEYS)
+        # A distillation learns from the teacher and needs no truth.
+        found = samples.find(keys["data"], source, base, samples.taught(source, base) if method == "qat" else None)
     elif calibration:
         found = calibration
     else:

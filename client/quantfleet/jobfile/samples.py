@@ -66,6 +66,18 @@ def find(data: Value, keys: dict[str, Value], base: Path, kind: OutputKind | Non
     return tuple(chosen)
 
 
+def taught(keys: dict[str, Value], base: Path) -> OutputKind | None:
+    """What the list of a training's `data` tells of its samples: masks, if its first line ends in the name of a file
+    beside a sample's; None where it has labels, or nothing that a line must have."""
+    if "list" not in keys:
+        return None
+    file = keys["list"].path(base)
+    root = keys["path"].path(base) if "path" in keys else file.parent
+    name, last = _parted(next((line.strip() for line in _lines(file) if line.strip()), ""))
+    masks = name and not last.isdecimal() and all((root / part).is_file() for part in (name, last))
+    return OutputKind.PIXELS if masks else None
+
+
 def _of_directory(value: Value, directory: Path) -> list[Found]:
     if not directory.is_dir():
         what = f"there is no directory {directory}"
@@ -91,22 +103,24 @@ def _of_annotations(file: Path, directory: Path | None) -> list[Found]:
 
 
 def _of_list(file: Path, directory: Path | None, kind: OutputKind | None) -> list[Found]:
+    root = file.parent if directory is None else directory
+    return [_of_line(line.strip(), f"{file}:{i}", root, kind) for i, line in enumerate(_lines(file), 1) if line.strip()]
+
+
+def _lines(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        return file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         what = f"the list {file} cannot be read: {reason}"
         raise QuantfleetError(ErrorCode.DATA_NOT_FOUND, what, "give a file with lines `path label`") from error
-    root = file.parent if directory is None else directory
-    return [_of_line(line.strip(), f"{file}:{i}", root, kind) for i, line in enumerate(lines, 1) if line.strip()]
 
 
 def _of_line(line: str, place: str, root: Path, kind: OutputKind | None) -> Found:
     # A name may hold spaces and end in a number, so the whole line is tried as a path first.
     if kind is None and (root / line).is_file():
         return Found(line, root / line)
-    name, _, last = line.rpartition(" ") if " " in line else line.rpartition("\t")
-    name = name.strip()
+    name, last = _parted(line)
     label = int(last) if name and last.isdecimal() else None
     if kind is OutputKind.CLASSES and label is None:
         what = f"{place}: {line!r} has no label"
@@ -118,6 +132,12 @@ def _of_line(line: str, place: str, root: Path, kind: OutputKind | None) -> Foun
         name = line
     mask = (last, _existing(root, last, place)) if kind is OutputKind.PIXELS else None
     return Found(name, _existing(root, name, place), label if mask is None else None, mask)
+
+
+def _parted(line: str) -> tuple[str, str]:
+    """What is before the last space or tab of a line, and what is behind it."""
+    name, _, last = line.rpartition(" ") if " " in line else line.rpartition("\t")
+    return name.strip(), last
 
 
 def _existing(root: Path, name: str, place: str) -> Path:
