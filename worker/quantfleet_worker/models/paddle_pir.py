@@ -78,7 +78,7 @@ REWRITINGS: Mapping[str, Rewriting] = {
     "squeeze": Rewriting("squeeze2", constants={"axis": "axes"}, unread=_XSHAPE),
     "unsqueeze": Rewriting("unsqueeze2", constants={"axis": "axes"}, unread=_XSHAPE),
     "concat": Rewriting("concat", constants={"axis": "axis"}),
-    "mean": Rewriting("reduce_mean", attributes={"axis": "dim", "keepdim": "keep_dim"}),
+    "mean": Rewriting("reduce_mean", attributes={"keepdim": "keep_dim"}, constants={"axis": "dim"}),
     "scale": Rewriting("scale", constants={"scale": "scale"}),
     "assign": Rewriting("assign"),
     "nearest_interp": Rewriting("nearest_interp_v2", _SHAPED),
