@@ -81,6 +81,7 @@ REWRITINGS: Mapping[str, Rewriting] = {
     "mean": Rewriting("reduce_mean", attributes={"axis": "dim", "keepdim": "keep_dim"}),
     "scale": Rewriting("scale", constants={"scale": "scale"}),
     "assign": Rewriting("assign"),
+    "cast": Rewriting("cast"),
     "nearest_interp": Rewriting("nearest_interp_v2", _SHAPED),
     "bilinear_interp": Rewriting("bilinear_interp_v2", _SHAPED),
 }
@@ -230,6 +231,8 @@ class _Rewriter:
         outputs = {rewriting.output: [self._create(block, name, operator)]}
         if rewriting.kind == "batch_norm":
             outputs |= {"MeanOut": inputs["Mean"], "VarianceOut": inputs["Variance"]}
+        if rewriting.kind == "cast":
+            attributes = {"in_dtype": block.var(inputs["X"][0]).dtype, "out_dtype": block.var(name).dtype}
         outputs |= {slot: [self._create(block, f"{name}.{slot}", operator)] for slot in rewriting.unread}
         block.append_op(type=rewriting.kind, inputs=inputs, outputs=outputs, attrs=attributes)
 
