@@ -193,7 +193,9 @@ class _Rewriter:
 
     def _rewrite_one(self, block: Any, operator: _PirOperator, name: str, fetched: Mapping[str, str]) -> None:
         if operator.name in CONSTANTS:
-            self._values[operator.results[0]] = operator.attributes["value"]
+            value = operator.attributes["value"]
+            whole = operator.name == "full" and np.dtype(_dtype(operator.dtypes[0])).kind == "i"
+            self._values[operator.results[0]] = int(value) if whole else value  # a PIR constant is always a float
         elif operator.name == "builtin.combine":
             self._lists[operator.results[0]] = operator.positional
         elif operator.name == "fetch":
