@@ -153,6 +153,22 @@ def test_a_pir_program_is_rewritten_to_the_same_bits(old_model: Path, pir_model:
     np.testing.assert_array_equal(run(rewritten, feeds)[0], run(original, feeds)[0])
 
 
+def test_a_pir_program_that_casts_slices_and_joins_is_rewritten(tmp_path: Path) -> None:
+    paddle = load_paddle()
+
+    class Joining(paddle.nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = paddle.nn.Linear(5, 2)
+
+        def forward(self, x: Any) -> Any:
+            whole = paddle.cast(paddle.cast(x, "int64"), "float32")
+            return self.head(paddle.concat([x[:, :2], whole[:, 2:]], axis=1))
+
+    files = find_files(export(Joining(), tmp_path, (None, 5), pir=True))
+    prove(files, load_program(files), {"x": np.linspace(-3, 3, 10, dtype=np.float32).reshape(2, 5)})
+
+
 def test_a_wrong_rewriting_of_a_pir_program_is_noticed(pir_model: Path) -> None:
     files = find_files(pir_model)
     program = normalize(load_program(files))
