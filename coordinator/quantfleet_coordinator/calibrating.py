@@ -21,7 +21,7 @@ from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.plan import CORRECTION_SAMPLES, spread
 from quantfleet_domain.jobs.reuse import Kept, Renumbering, recall
 from quantfleet_domain.jobs.spec import CalibrationSpec, DataSet, FileRef, ModelSpec
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.task_results import (
     CalibrateResult,
     CandidateScore,
     ChooseResult,

@@ -15,7 +15,7 @@ from quantfleet_domain.jobs.assignment import numerics_of
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Task, TaskKind, TaskState
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.task_results import (
     CalibrateResult,
     InspectResult,
     KeptPartial,

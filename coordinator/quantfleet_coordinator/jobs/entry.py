@@ -24,7 +24,12 @@ from quantfleet_domain.jobs.lifecycle import (
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.plan import Plan, make_plan
 from quantfleet_domain.jobs.spec import FileRef, JobSpec, ModelSpec
-from quantfleet_domain.jobs.work import MergeResult, RecallResult, Result, Work
+from quantfleet_domain.jobs.task_results import (
+    MergeResult,
+    RecallResult,
+    Result,
+)
+from quantfleet_domain.jobs.work import Work
 from quantfleet_protos.v1 import base_pb2, control_pb2, job_pb2, task_pb2
 from quantfleet_wire.codec import decode, decode_union, encode
 

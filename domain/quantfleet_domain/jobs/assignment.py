@@ -10,26 +10,28 @@ from quantfleet_domain.hardware.offers import ENGINES, REFERENCE_ENGINE
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Detail, corrected_runtimes, shard_of
 from quantfleet_domain.jobs.spec import TRAINED, FileRef, JobSpec, ModelSpec, kind_of
+from quantfleet_domain.jobs.task_results import (
+    ChooseResult,
+    InspectResult,
+    MergeResult,
+    QuantizeResult,
+    RecallResult,
+    Result,
+    SettleResult,
+    TrainResult,
+)
 from quantfleet_domain.jobs.variants import VariantKey, measurable
 from quantfleet_domain.jobs.work import (
     Absence,
     BenchmarkWork,
     CalibrateWork,
-    ChooseResult,
     CorrectWork,
     EvaluateWork,
-    InspectResult,
     InspectWork,
-    MergeResult,
     ModelForm,
-    QuantizeResult,
     QuantizeWork,
-    RecallResult,
-    Result,
     ScoreWork,
-    SettleResult,
     Slice,
-    TrainResult,
     TrainWork,
     Validation,
     Variant,

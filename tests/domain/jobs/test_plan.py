@@ -23,18 +23,20 @@ from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Plan, make_plan, shard_of
 from quantfleet_domain.jobs.settling import settled
 from quantfleet_domain.jobs.spec import QUANTIZATIONS, EvaluateSpec, FileRef, JobSpec, ModelSpec, OutputKind
+from quantfleet_domain.jobs.task_results import (
+    InspectResult,
+    QuantizeResult,
+    RecallResult,
+    Result,
+    SettleResult,
+)
 from quantfleet_domain.jobs.variants import VariantKey, asked_for
 from quantfleet_domain.jobs.work import (
     BenchmarkWork,
     CalibrateWork,
     CorrectWork,
     EvaluateWork,
-    InspectResult,
-    QuantizeResult,
     QuantizeWork,
-    RecallResult,
-    Result,
-    SettleResult,
 )
 
 
