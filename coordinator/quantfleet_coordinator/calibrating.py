@@ -16,7 +16,10 @@ from quantfleet_domain.calibration.partial import Partial, merge_partials
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.calibration.sums import Sums, merge_sums
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.jobs.assignment import numerics_of, scales_of
+from quantfleet_domain.jobs.made import (
+    numerics_of,
+    scales_of,
+)
 from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.plan import CORRECTION_SAMPLES, spread
 from quantfleet_domain.jobs.reuse import Kept, Renumbering, recall

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from quantfleet_coordinator.store.records import EventRecord, JobRecord, TaskRecord
 from quantfleet_domain.errors import ErrorCode
-from quantfleet_domain.jobs.assignment import Requirement, files_of, is_idle, requirement, slices_of, work
+from quantfleet_domain.jobs.assignment import (
+    files_of,
+    is_idle,
+    slices_of,
+    work,
+)
 from quantfleet_domain.jobs.lifecycle import (
     ENDED,
     Effect,
@@ -23,6 +28,10 @@ from quantfleet_domain.jobs.lifecycle import (
 )
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.plan import Plan, make_plan
+from quantfleet_domain.jobs.requirements import (
+    Requirement,
+    requirement,
+)
 from quantfleet_domain.jobs.spec import FileRef, JobSpec, ModelSpec
 from quantfleet_domain.jobs.task_results import (
     MergeResult,
