@@ -22,8 +22,11 @@ def warnings(entry: JobEntry) -> Iterable[str]:
         if isinstance(result, InspectResult | MergeResult | QuantizeResult | BenchmarkResult):
             yield from (f"{name}: {warning}" for warning in result.warnings)
     for name, task in entry.job.tasks.items():
-        if task.kind in (TaskKind.QUANTIZE, TaskKind.TRAIN) and task.state is TaskState.FAILED and task.failure:
-            yield f"{name} failed: {task.failure.what} ({task.failure.todo})"
+        # A quantization is skipped where the calibration before it failed; its cells speak of this warning.
+        skipped = task.kind is TaskKind.QUANTIZE and task.state is TaskState.SKIPPED
+        failed = task.kind in (TaskKind.QUANTIZE, TaskKind.TRAIN) and task.state is TaskState.FAILED
+        if task.failure and (failed or skipped):
+            yield f"{name} {'failed' if failed else 'was not done'}: {task.failure.what} ({task.failure.todo})"
     for model in entry.spec.models:
         if model.calibration and model.calibration.mixed:
             yield f"{model.name}: nodes of any instruction set calibrated it: its table is not exact to the bit"

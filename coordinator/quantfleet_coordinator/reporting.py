@@ -220,7 +220,7 @@ def _absent(entry: JobEntry) -> Iterable[Absent]:
                     task.device,
                     result.engine,
                     gap.precision,
-                    gap.quantization or None,
+                    gap.quantization if gap.precision == "int8" else None,
                     gap.reason,
                     detail.model,
                     gap.mode or None,

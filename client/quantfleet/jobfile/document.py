@@ -180,6 +180,7 @@ def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
     named = keys.get("quantization", job.get("quantization"))
     calibrated = calibration_part.samples if calibration_part else ()
     quantization = quantizing.quantizations(named, files, calibrated, base)
+    # A recipe reads its samples itself; all others become the model's input as its configuration says.
     fed = [part for part in (calibration_part, evaluate_part, quantization.training("distill")) if part]
     return ModelPart(
         name=name,

@@ -91,12 +91,13 @@ def training(
     else:
         schedule = _Schedule(
             iterations=keys["iters"].count(1),
-            batch_size=count("batch_size", 1, DEFAULT_BATCH_SIZE),
+            batch_size=keys["batch_size"].count(1) if "batch_size" in keys else None,
             save_interval=count("save_interval", 1, DEFAULT_SAVE_INTERVAL),
             log_interval=count("log_iters", 1, DEFAULT_LOG_INTERVAL),
         )
-    if len(found) < schedule.batch_size:
-        what = f"{len(found)} samples are less than one batch of {schedule.batch_size}"
+    batch_size = schedule.batch_size or 1  # without one, the recipe on the node has it
+    if len(found) < batch_size:
+        what = f"{len(found)} samples are less than one batch of {batch_size}"
         place = keys.get("batch_size", keys.get("data", item))
         raise place.error(what, "give more samples, or a smaller batch_size", ErrorCode.DATA_EMPTY)
     return TrainingPart(
@@ -121,7 +122,7 @@ def training(
 @dataclass(frozen=True)
 class _Schedule:
     iterations: int
-    batch_size: int
+    batch_size: int | None
     save_interval: int
     log_interval: int
 

@@ -1,6 +1,7 @@
 """Fully connected layers of Paddle models in INT8: which of them, and whether oneDNN computes them rightly."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,3 +82,39 @@ def test_a_network_without_convolutions_runs_its_products_in_int8(tmp_path: Path
     assert (errors < 0.1 * sizes).all()
     counts = session.node_counts()
     assert (counts.int8, counts.quantizable) == (2, 2)
+
+
+def tokens_network() -> Any:
+    """Products of each of 32 tokens, with channels of very different size, as text encoders have them."""
+    paddle = load_paddle()
+
+    class Encoder(paddle.nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = paddle.nn.LayerNorm(96)
+            self.inner, self.outer = paddle.nn.Linear(96, 48), paddle.nn.Linear(48, 96)
+            self.head = paddle.nn.Linear(96, 10)
+
+        def forward(self, x: Any) -> Any:
+            tokens = paddle.reshape(x, [-1, 32, 96])
+            tokens = tokens + self.outer(paddle.nn.functional.gelu(self.inner(self.norm(tokens))))
+            return self.head(paddle.mean(tokens, 1))
+
+    paddle.seed(17)
+    model = Encoder()
+    weight = model.inner.weight.numpy()
+    model.inner.weight.set_value(weight * np.geomspace(0.05, 5, weight.shape[1], dtype=np.float32))
+    model.eval()
+    return model
+
+
+def test_products_of_each_token_run_in_int8_with_the_scale_of_each_channel(tmp_path: Path) -> None:
+    model = export(tokens_network(), tmp_path / "float", (None, *SHAPE[1:]), pir=True)
+    quantized = quantize(model, calibrate(model, tmp_path).table, PLAIN, tmp_path / "int8")
+    assert (len(quantized.int8_nodes), quantized.float_nodes) == (3, ())
+    session = ENGINE.load(tmp_path / "int8", INT8)
+    images = pictures(8, seed=1)
+    wanted = infer(model, FP32, images)
+    (output,) = session.run({"x": images}).values()
+    assert 0 < np.abs(output - wanted).mean() < 0.02 * np.abs(wanted).max()
+    assert session.node_counts().int8 == 3

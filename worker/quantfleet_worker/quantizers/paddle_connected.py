@@ -5,6 +5,7 @@ K inputs and M outputs is stored as [K, M], and Paddle takes the scale of channe
 in that order, which are not channel m's.
 """
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from quantfleet_worker.models.paddle_program import CONVOLUTIONS, PRODUCTS, Padd
 from quantfleet_worker.quantizers.paddle_ranges import UNSIGNED, activations_of, operands, output_of
 
 HEAD = "the last matrix product of a convolutional model is its head, which stays in float for its resolution"
-OTHER = "a matrix product with other than two axes, or without a bias, is no convolution"
+OTHER = "a matrix product of two activations, over an open axis, or without a bias, is no convolution"
 
 _ONE_PIXEL = {
     "strides": [1, 1],
@@ -82,48 +83,83 @@ def as_convolutions(program: PaddleProgram, layers: Collection[str]) -> tuple[di
 def _convolve(program: PaddleProgram, product: Any, filter_name: str) -> str:
     block = program.program.global_block()
     (source, weight), output = operands(product), output_of(product)
+    # The axes between, of a product of each token say, are the height of a picture: [N, L, K] is read as [N, K, L, 1].
+    height = math.prod(block.var(output).shape[1:-1])
     values = np.ascontiguousarray(program.parameter(weight).T)
-    program.set_parameter(filter_name, values.reshape(*values.shape, 1, 1))
+    outputs, inputs = values.shape
+    program.set_parameter(filter_name, values.reshape(outputs, inputs, 1, 1))
     last = program.consumers(output)[0]
     last._set_attr("axis", 1)
     result = output_of(last)
     readers = program.consumers(result)
     if len(readers) == 1 and readers[0].type in UNSIGNED and result not in program.fetches:
-        block.var(result).desc.set_shape([-1, len(values), 1, 1])
+        block.var(result).desc.set_shape([-1, outputs, height, 1])
         last, result = readers[0], output_of(readers[0])
-    last._rename_output(result, _map(block, result, len(values)))
-    block.var(output).desc.set_shape([-1, len(values), 1, 1])
-    _reshape(block, block.ops.index(last) + 1, f"{result}.map", result, [0, -1])
+    shape = list(block.var(result).shape)
+    last._rename_output(result, _variable(block, f"{result}.map", [-1, outputs, height, 1]))
+    block.var(output).desc.set_shape([-1, outputs, height, 1])
+    _unmap(block, block.ops.index(last) + 1, result, [outputs, height], shape)
     index, mapped = program.remove(product), block.has_var(f"{source}.map")
-    inputs = {"Input": [_map(block, source, values.shape[1])], "Filter": [filter_name]}
-    block._insert_op(index, type="conv2d", inputs=inputs, outputs={"Output": [output]}, attrs=_ONE_PIXEL)
+    picture = _variable(block, f"{source}.map", [-1, inputs, height, 1])
+    operands_ = {"Input": [picture], "Filter": [filter_name]}
+    block._insert_op(index, type="conv2d", inputs=operands_, outputs={"Output": [output]}, attrs=_ONE_PIXEL)
     if not mapped:
-        _reshape(block, index, source, f"{source}.map", [0, -1, 1, 1])
+        _map(block, index, source, [inputs, height])
     return result
 
 
-def _map(block: Any, name: str, channels: int) -> str:
-    """The tensor of one pixel that holds what the named tensor of two axes holds, made where it is not there."""
-    if not block.has_var(f"{name}.map"):
-        block.create_var(name=f"{name}.map", dtype="float32", shape=[-1, channels, 1, 1], persistable=False)
-    return f"{name}.map"
+def _map(block: Any, index: int, source: str, size: list[int]) -> None:
+    """Make the picture [N, K, L, 1] of a tensor that holds [N, L, K]."""
+    if size[1] > 1:
+        columns = _variable(block, f"{source}.columns", [-1, *size])
+        rows = _variable(block, f"{source}.rows", [-1, size[1], size[0]])
+        _reshape(block, index, source, rows, [0, size[1], size[0]])
+        _transpose(block, index + 1, rows, columns)
+        source_, index = columns, index + 2
+    else:
+        source_ = source
+    _reshape(block, index, source_, f"{source}.map", [0, *size, 1])
+
+
+def _unmap(block: Any, index: int, result: str, size: list[int], shape: list[int]) -> None:
+    """Make the tensor of its own shape again of the picture [N, M, L, 1]."""
+    if size[1] > 1:
+        columns = _variable(block, f"{result}.channels", [-1, *size])
+        rows = _variable(block, f"{result}.places", [-1, size[1], size[0]])
+        _reshape(block, index, f"{result}.map", columns, [0, *size])
+        _transpose(block, index + 1, columns, rows)
+        _reshape(block, index + 2, rows, result, [0, *shape[1:]])
+    else:
+        _reshape(block, index, f"{result}.map", result, [0, *shape[1:]])
+
+
+def _variable(block: Any, name: str, shape: list[int]) -> str:
+    """A tensor of this name, made where it is not there."""
+    if not block.has_var(name):
+        block.create_var(name=name, dtype="float32", shape=shape, persistable=False)
+    return name
 
 
 def _reshape(block: Any, index: int, source: str, output: str, shape: list[int]) -> None:
-    axes = f"{output}.axes"  # what Paddle's gradients would need, and its operator demands
-    block.create_var(name=axes, dtype="float32", persistable=False)
+    axes = _variable(block, f"{output}.axes", [])  # what Paddle's gradients would need, and its operator demands
     outputs = {"Out": [output], "XShape": [axes]}
     block._insert_op(index, type="reshape2", inputs={"X": [source]}, outputs=outputs, attrs={"shape": shape})
 
 
+def _transpose(block: Any, index: int, source: str, output: str) -> None:
+    axes = _variable(block, f"{output}.order", [])  # as in a reshape
+    outputs = {"Out": [output], "XShape": [axes]}
+    block._insert_op(index, type="transpose2", inputs={"X": [source]}, outputs=outputs, attrs={"axis": [0, 2, 1]})
+
+
 def _is_connected(program: PaddleProgram, product: Any) -> bool:
-    """Whether it is a product of two axes by a constant weight, [inputs, outputs], with a bias behind it."""
+    """Whether it is a product by a constant weight, [inputs, outputs], with a bias behind it, of settled axes."""
     block = program.program.global_block()
     (_, weight), output = operands(product), output_of(product)
     flags = [flag for flag in ("trans_x", "trans_y", "transpose_X", "transpose_Y") if product.has_attr(flag)]
     if not program.is_parameter(weight) or any(product.attr(flag) for flag in flags):
         return False
-    if len(block.var(weight).shape) != 2 or len(block.var(output).shape) != 2 or output in program.fetches:
+    if len(block.var(weight).shape) != 2 or min(block.var(output).shape[1:]) < 0 or output in program.fetches:
         return False
     readers = program.consumers(output)
     if len(readers) != 1 or readers[0].type != "elementwise_add" or readers[0].input("X")[0] != output:

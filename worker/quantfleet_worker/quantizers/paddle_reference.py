@@ -109,12 +109,21 @@ def _layers(
 
 
 def _float_products(graph: GraphProto, constants: Mapping[str, TensorProto]) -> set[str]:
-    """The products that stay in float, by output. What Paddle makes of two axes and a bias is a Gemm here."""
+    """The products that stay in float, by output: those that Paddle's quantizer finds no bias behind, and the head."""
     products = [node for node in graph.node if node.op_type in WEIGHTED and node.op_type != "Conv"]
-    found = {node.output[0] for node in products if node.op_type != "Gemm"}
+    found = {node.output[0] for node in products if not _has_bias(node, graph, constants)}
     if any(node.op_type == "Conv" for node in graph.node):
         found |= unfollowed(_node(node, constants) for node in graph.node) & {node.output[0] for node in products}
     return found
+
+
+def _has_bias(node: NodeProto, graph: GraphProto, constants: Mapping[str, TensorProto]) -> bool:
+    """Whether a bias is added to a product: what Paddle makes of two axes and a bias is a Gemm here."""
+    if node.op_type == "Gemm":
+        return True
+    readers = [reader for reader in graph.node if node.output[0] in reader.input]
+    addends = [name for reader in readers for name in reader.input if name in constants]
+    return len(readers) == 1 and readers[0].op_type == "Add" and len(addends) == 1
 
 
 def _node(node: NodeProto, constants: Mapping[str, TensorProto]) -> Node:
