@@ -4,8 +4,16 @@ from collections.abc import Iterable
 
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.jobs.lifecycle import TaskKind, TaskState
+from quantfleet_domain.jobs.measured import (
+    BenchmarkResult,
+    EvaluateResult,
+)
 from quantfleet_domain.jobs.plan import Detail
-from quantfleet_domain.jobs.work import BenchmarkResult, EvaluateResult, InspectResult, MergeResult, QuantizeResult
+from quantfleet_domain.jobs.task_results import (
+    InspectResult,
+    MergeResult,
+    QuantizeResult,
+)
 
 
 def warnings(entry: JobEntry) -> Iterable[str]:

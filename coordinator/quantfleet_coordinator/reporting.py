@@ -12,14 +12,14 @@ from quantfleet_coordinator.training_report import trainings
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import JobState, Task, TaskKind, TaskState, ended_state
-from quantfleet_domain.jobs.plan import Detail
-from quantfleet_domain.jobs.spec import model_sha256
-from quantfleet_domain.jobs.variants import VariantKey, measurable
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.measured import (
     BenchmarkResult,
     EvaluateResult,
     Measured,
 )
+from quantfleet_domain.jobs.plan import Detail
+from quantfleet_domain.jobs.spec import model_sha256
+from quantfleet_domain.jobs.variants import VariantKey, measurable
 from quantfleet_domain.measurement.latency import throughput_per_s
 from quantfleet_domain.reporting import accuracy, gates
 from quantfleet_domain.reporting.facts import facts_of

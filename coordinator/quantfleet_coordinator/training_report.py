@@ -2,7 +2,7 @@
 
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.jobs.spec import ModelSpec, TrainingSpec
-from quantfleet_domain.jobs.work import TrainResult
+from quantfleet_domain.jobs.task_results import TrainResult
 from quantfleet_domain.reporting.making import Training
 
 

@@ -13,7 +13,15 @@ from quantfleet_coordinator.store.records import JobRecord
 from quantfleet_domain.errors import ErrorCode
 from quantfleet_domain.jobs.lifecycle import Failure, Job, TaskState
 from quantfleet_domain.jobs.spec import FileRef, JobSpec
-from quantfleet_domain.jobs.work import LossPoint, ModelForm, RuntimeForms, TrainedForm, TrainResult
+from quantfleet_domain.jobs.task_results import (
+    LossPoint,
+    TrainResult,
+)
+from quantfleet_domain.jobs.work import (
+    ModelForm,
+    RuntimeForms,
+    TrainedForm,
+)
 from quantfleet_domain.reporting.report import Report
 from quantfleet_protos.v1 import job_pb2
 from quantfleet_wire.codec import encode

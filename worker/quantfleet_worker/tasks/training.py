@@ -6,12 +6,14 @@ from pathlib import Path
 
 from quantfleet_domain.calibration.graph import InputTensor
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.task_results import (
     LossPoint,
+    TrainResult,
+)
+from quantfleet_domain.jobs.work import (
     ModelForm,
     RuntimeForms,
     TrainedForm,
-    TrainResult,
     TrainWork,
     Validation,
     Variant,
