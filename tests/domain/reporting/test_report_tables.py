@@ -150,8 +150,24 @@ def test_two_quantizations_are_two_rows_that_share_their_fp32_cell() -> None:
     report = sample_report()
     more = tuple(replace(r, quantization="qat") for r in report.results if r.precision == "int8")
     table = tables(replace(report, results=report.results + more))[0]
-    assert [row.method for row in table.rows] == ["static, mse", "qat, mse", "static, mse", "qat, mse"]
+    assert [row.method for row in table.rows] == ["static, mse", "qat", "static, mse", "qat"]
     assert table.rows[0].cells["fp32"] == table.rows[1].cells["fp32"]
+
+
+def test_a_noisy_measurement_of_several_quantizations_is_told_once() -> None:
+    noisy = tuple(replace(r, quiet=False) for r in sample_report().results)
+    more = tuple(replace(r, quantization="qat") for r in noisy if r.precision == "int8")
+    (line,) = {
+        line for line in to_markdown(replace(sample_report(), results=noisy + more)).splitlines() if "Noisy" in line
+    }
+    parts = line.split("; ")
+    assert len(parts) == len(set(parts)) == 2
+
+
+def test_what_is_absent_names_its_quantization() -> None:
+    markdown = to_markdown(sample_report())
+    assert "| tensorrt | INT8 static | — | no node of pool t4" in markdown
+    assert "| paddle-cpu | FP16 | — | not applicable" in markdown
 
 
 def test_a_model_without_a_quantized_result_has_no_speedup() -> None:
