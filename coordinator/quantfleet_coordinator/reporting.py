@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
+from quantfleet_coordinator.absences import absences
 from quantfleet_coordinator.calibration_report import calibration
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_coordinator.report_warnings import warnings
 from quantfleet_coordinator.training_report import trainings
 from quantfleet_domain.hardware.facts import DeviceFacts
-from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import JobState, Task, TaskKind, TaskState, ended_state
 from quantfleet_domain.jobs.measured import (
     BenchmarkResult,
@@ -19,12 +19,11 @@ from quantfleet_domain.jobs.measured import (
 )
 from quantfleet_domain.jobs.plan import Detail
 from quantfleet_domain.jobs.spec import model_sha256
-from quantfleet_domain.jobs.variants import VariantKey, measurable
+from quantfleet_domain.jobs.variants import VariantKey
 from quantfleet_domain.measurement.latency import throughput_per_s
 from quantfleet_domain.reporting import accuracy, gates
 from quantfleet_domain.reporting.facts import facts_of
 from quantfleet_domain.reporting.report import (
-    Absent,
     Accuracy,
     ConversionFigure,
     FleetDevice,
@@ -46,7 +45,7 @@ def write_report(entry: JobEntry, devices: Devices, read: Callable[[str], bytes]
     `devices` are by (node, name) as last registered; `read` gives an artifact's bytes.
     """
     results = tuple(_results(entry))
-    absent = tuple(dict.fromkeys(_absent(entry)))
+    absent = tuple(dict.fromkeys(absences(entry)))
     failed = [t for t in entry.job.tasks.values() if t.state is TaskState.FAILED and t.failure]
     state = _state(entry)
     error = JobError(*(str(part) for part in _words(failed[0]))) if failed and state is JobState.FAILED else None
@@ -203,43 +202,3 @@ def _only_evaluated(entry: JobEntry) -> Iterable[Result]:
                 settings_in_effect={},
                 samples_artifact=None,
             )
-
-
-def _absent(entry: JobEntry) -> Iterable[Absent]:
-    for cell in entry.plan.not_offered:
-        quantization = cell.quantization if cell.precision == "int8" else None
-        yield Absent(
-            None, None, cell.engine, cell.precision, quantization, cell.reason, model=cell.model, applicable=False
-        )
-    for name, detail in entry.plan.details.items():
-        task, result = entry.job.tasks[name], entry.results.get(name)
-        if detail.kind is TaskKind.BENCHMARK and isinstance(result, BenchmarkResult):
-            for gap in result.absent:
-                yield Absent(
-                    task.node,
-                    task.device,
-                    result.engine,
-                    gap.precision,
-                    gap.quantization if gap.precision == "int8" else None,
-                    gap.reason,
-                    detail.model,
-                    gap.mode or None,
-                    gap.threads or None,
-                    gap.batch or None,
-                    gap.applicable,
-                )
-        elif detail.engine and task.state in (TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED):
-            model = next(m for m in entry.spec.models if m.name == detail.model)
-            what = task.failure.what if task.failure else "it was cancelled"
-            asked = measurable(model, ENGINES[detail.engine], model.targets[detail.target].precisions)
-            for key in [VariantKey(detail.precision, detail.quantization)] if detail.precision else asked:
-                quantization = key.quantization if key.precision == "int8" else None
-                yield Absent(
-                    task.node or None,
-                    task.device or None,
-                    detail.engine,
-                    key.precision,
-                    quantization,
-                    what,
-                    model=detail.model,
-                )

@@ -8,8 +8,9 @@ from tests.coordinator.jobs.scripted_node import SAMPLES, SHAPES, device, job_sp
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_coordinator.reporting import write_report
 from quantfleet_coordinator.store.records import JobRecord
+from quantfleet_domain.errors import ErrorCode
 from quantfleet_domain.hardware.facts import DeviceFacts, Package
-from quantfleet_domain.jobs.lifecycle import Job, TaskState
+from quantfleet_domain.jobs.lifecycle import Failure, Job, TaskState
 from quantfleet_domain.jobs.measured import (
     BenchmarkResult,
     ClassOutcome,
@@ -57,9 +58,13 @@ def timed(*rows: Measured, absent: tuple[Absence, ...] = ()) -> BenchmarkResult:
 
 
 def report_of(
-    benchmark: BenchmarkResult, forms: tuple[str, str], version: str = "1.0", facts: DeviceFacts | None = None
+    benchmark: BenchmarkResult,
+    forms: tuple[str, str],
+    version: str = "1.0",
+    facts: DeviceFacts | None = None,
+    failed: str = "",
 ) -> Report:
-    """The report of a job whose two INT8 evaluation shards ran in these forms."""
+    """The report of a job whose two INT8 evaluation shards ran in these forms, or whose tasks named so `failed`."""
     spec = job_spec(shards=1)
     record = JobRecord("j", "r", "d", "test", "u", encode(spec, job_pb2.JobSpec).SerializeToString(), "running", 0, 0)
     entry = JobEntry.create(record, {})
@@ -67,6 +72,9 @@ def report_of(
         name: replace(task, state=TaskState.SUCCEEDED, node="n1", device="cpu:0")
         for name, task in entry.job.tasks.items()
     }
+    refused = Failure(ErrorCode.MODEL_UNSUPPORTED, "the engine refuses it", "give another")
+    for number, name in enumerate(name for name in done if failed and failed in name):
+        done[name] = replace(done[name], state=TaskState.FAILED, node=f"n{number}", failure=refused)
     entry.job = Job("j", done)
     results: dict[str, Result] = {BENCHMARK: benchmark}
     for name, detail in entry.plan.details.items():
@@ -78,7 +86,7 @@ def report_of(
             best = (True,) * count
             outcome = ClassOutcome(labels, labels, best)
             results[name] = EvaluateResult("onnxruntime-cpu", version, detail.precision, kind, form, first, outcome)
-    entry.results.update(results)
+    entry.results.update({name: result for name, result in results.items() if not failed or failed not in name})
     return write_report(entry, {("n1", "cpu:0"): facts or device()}, lambda _: b"")
 
 
@@ -117,3 +125,19 @@ def test_the_versions_name_the_software_of_every_node_that_took_part() -> None:
     with_software = report_of(timed(row("fp32")), ("u8s8", "u8s8"), facts=facts)
     assert with_software.versions["numpy"] == "2.4.6"
     assert with_software.versions["python"] == "3.11.7"
+
+
+def test_what_an_engine_refuses_on_every_node_is_one_absence() -> None:
+    gap = Absence("int8", "static", "runtime", 1, 1, "the engine refuses it", applicable=True)
+    refused = report_of(timed(row("fp32"), absent=(gap,)), ("u8s8", "u8s8"), failed="evaluate/0/onnxruntime-cpu/int8")
+    assert [(item.precision, item.quantization, item.reason) for item in refused.absent] == [
+        ("int8", "static", "the engine refuses it")
+    ]
+    unmeasured = report_of(timed(), ("u8s8", "u8s8"), failed="/onnxruntime-cpu")
+    assert [(item.precision, item.quantization) for item in unmeasured.absent] == [("fp32", None), ("int8", "static")]
+
+
+def test_a_quantization_that_was_not_reached_is_told_with_its_reason() -> None:
+    gap = Absence("int8", "static", "", 0, 0, "its quantized model was not made: see the warnings", applicable=True)
+    report = report_of(timed(row("fp32"), absent=(gap,)), ("u8s8", "u8s8"), failed="net/quantize")
+    assert any("net/quantize/onnx failed: the engine refuses it" in warning for warning in report.warnings)

@@ -35,6 +35,15 @@ def test_the_scale_table_is_the_same_for_any_number_of_shards_and_workers(fleet:
     assert chosen_by_two == chosen_by_one
 
 
+def test_the_scale_table_does_not_depend_on_quantizations_and_engines(fleet: RunningFleet, material: Path) -> None:
+    entropy = "calibrator: entropy, reuse: false, bias_correction: false"
+    targets = "[{engines: [onnxruntime-cpu, openvino-cpu, paddle-cpu], precisions: [fp32, bf16, int8]}]"
+    quantizations = "quantization: [static, dynamic]\n"
+    plain = write_job(material, "plain", calibration=entropy)
+    rich = write_job(material, "rich", targets=targets, calibration=entropy, extra=quantizations)
+    assert calibrated(fleet, plain)["scales_sha256"] == calibrated(fleet, rich)["scales_sha256"]
+
+
 def test_what_an_earlier_job_counted_is_used_again_with_the_same_bytes(fleet: RunningFleet, material: Path) -> None:
     fresh = calibrated(fleet, write_job(material, "fresh", shards=3, calibration="calibrator: mse, reuse: false"))
     again = calibrated(fleet, write_job(material, "again", calibration="calibrator: mse"))

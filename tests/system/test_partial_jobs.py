@@ -1,5 +1,6 @@
 """A job of which a part fails: the reason is told, the rest is measured, and nothing that was done is done again."""
 
+import hashlib
 import os
 import signal
 from collections.abc import Iterator
@@ -15,15 +16,31 @@ from tests.system.test_crashes import engine_processes
 from tests.worker.paddle.conftest import SHAPE, export, network, pictures
 
 from quantfleet_worker.models.paddle_program import old_programs
+from quantfleet_worker.training import act_config
+from quantfleet_worker.training.distillation import Distiller
 from quantfleet_worker.training.slim import load_slim, quiet
 
 FAILED = 1
+SAMPLES = 8
 ACT = """
 Distillation: {alpha: 1.0, loss: l2}
 QuantAware: {use_pact: false}
 TrainConfig:
   {train_iter: 3, eval_iter: 1, logging_iter: 1, learning_rate: 0.0001, optimizer_builder: {optimizer: {type: Adam}}}
 """
+
+
+def ignore(share: float, line: str) -> None:
+    """What a training says of its progress is of no interest here."""
+
+
+class Pictures:
+    """The samples of the training, as model inputs."""
+
+    count = SAMPLES
+
+    def get(self, index: int) -> dict[str, Any]:
+        return {"x": pictures(SAMPLES)[index : index + 1]}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +55,7 @@ def paddle_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
             save_params_filename=names["params_filename"], quantizable_op_type=["conv2d", "depthwise_conv2d"],
         )  # fmt: skip
     (folder / "samples").mkdir()
-    for index, picture in enumerate(pictures(8)):
+    for index, picture in enumerate(pictures(SAMPLES)):
         np.save(folder / "samples" / f"{index}.npy", picture)
     (folder / "act.yaml").write_text(ACT)
     return folder
@@ -134,26 +151,41 @@ def test_what_only_paddle_lite_runs_is_refused_with_that_reason_and_the_others_a
     assert all("only Paddle Lite runs such a model" in reason for reason in reasons)
 
 
+def test_code_that_no_node_allows_waits_with_the_reason_and_is_never_run(
+    fleet: RunningFleet, paddle_models: Path
+) -> None:
+    job = paddle_models / "qat.yaml"
+    job.write_text(
+        "apiVersion: quantfleet/v1\nkind: Job\nname: qat\nmodel: {path: float}\npatience: 4s\n"
+        "quantization: [{method: qat, package: nobodys_recipes, model_path: float/inference.pdiparams, "
+        "data: {path: samples}, iters: 2}]\ntargets: [{engines: [paddle-cpu]}]\nbenchmark: {modes: [runtime]}\n"
+    )
+    identifier = fleet.submit(job)
+    until(
+        lambda: "nobodys_recipes" in quantfleet("job", "explain", identifier, *fleet.admin).stdout,
+        "the training waits for code that is allowed",
+    )
+    assert "--allow-code" in quantfleet("job", "explain", identifier, *fleet.admin).stdout
+    assert fleet.wait_ended(identifier) == "failed"
+    (reason,) = {gap["reason"] for gap in fleet.report(identifier)["absent"]}
+    assert "--allow-code" in reason
+
+
 def test_a_training_goes_on_from_its_checkpoints_whatever_is_killed_and_ends_with_the_same_bytes(
     fleet: RunningFleet, paddle_models: Path
 ) -> None:
-    def submit(name: str, quantization: str, benchmark: str) -> str:
-        job = paddle_models / f"{name}.yaml"
-        distill = "{method: distill, config: act.yaml, batch_size: 4, data: {path: samples}}"
-        job.write_text(
-            f"apiVersion: quantfleet/v1\nkind: Job\nname: {name}\nmodel: {{path: float}}\n"
-            "calibration: {data: {path: samples}, calibrator: absmax, bias_correction: false}\n"
-            f"quantization: [{quantization}{distill}]\ntargets: [{{engines: [paddle-cpu]}}]\nbenchmark: {benchmark}\n"
-        )
-        return fleet.submit(job)
+    path = paddle_models / "train.yaml"
+    path.write_text(
+        "apiVersion: quantfleet/v1\nkind: Job\nname: train\nmodel: {path: float}\n"
+        "calibration: {data: {path: samples}, calibrator: absmax, bias_correction: false}\n"
+        "quantization: [static, {method: distill, config: act.yaml, batch_size: 4}]\n"
+        "targets: [{engines: [paddle-cpu]}]\nbenchmark: {modes: [runtime], warmup: 2, repeat: 20}\n"
+    )
+    job = fleet.submit(path)
 
-    def epochs(job: str) -> list[int]:
+    def epochs() -> list[int]:
         tasks = {task["task_id"]: task["epoch"] for task in fleet.status(job)["tasks"]}
         return [tasks[f"float/train/distill/{interval}"] for interval in range(3)]
-
-    calm = submit("calm", "", "{modes: []}")
-    assert fleet.wait_ended(calm) == "succeeded"
-    job = submit("disturbed", "static, ", "{modes: [runtime], warmup: 2, repeat: 20}")
 
     def at_interval_1() -> str | None:
         leased = fleet.tasks(job, "train", "leased")
@@ -163,7 +195,7 @@ def test_a_training_goes_on_from_its_checkpoints_whatever_is_killed_and_ends_wit
     for _ in range(2):  # a crash is tried again once
         kill_child(fleet, job, "float/train/distill/2", signal.SIGSEGV, at_work=False)
     assert fleet.wait_ended(job) == "partial"
-    assert epochs(job) == [1, 2, 2]
+    assert epochs() == [1, 2, 2]
     report = fleet.report(job)
     assert cells(report) == {("paddle-cpu", "fp32", "none"), ("paddle-cpu", "int8", "static")}
     assert [(gap["quantization"], gap["applicable"]) for gap in report["absent"]] == [("distill", True)]
@@ -172,8 +204,9 @@ def test_a_training_goes_on_from_its_checkpoints_whatever_is_killed_and_ends_wit
 
     quantfleet("job", "retry", job, *fleet.admin)
     assert fleet.wait_ended(job) == "succeeded"
-    assert epochs(job)[:2] == [1, 2], "the intervals that were done are not run again"
-    (whole,), (undisturbed,) = (fleet.report(found)["training"] for found in (job, calm))
-    assert whole["checkpoint_sha256"] == undisturbed["checkpoint_sha256"]
-    assert whole["losses"] == undisturbed["losses"]
+    assert epochs()[:2] == [1, 2], "the intervals that were done are not run again"
+    (whole,) = fleet.report(job)["training"]
+    undisturbed = Distiller(paddle_models / "float", act_config.parse(ACT), 4).interval(None, 0, 3, Pictures(), ignore)
+    assert whole["checkpoint_sha256"] == hashlib.sha256(undisturbed.checkpoint).hexdigest()
+    assert whole["losses"] == {str(iteration): loss for iteration, loss in undisturbed.losses}
     assert ("paddle-cpu", "int8", "distill") in cells(fleet.report(job))

@@ -22,6 +22,8 @@ from quantfleet_wire.codec import encode
 
 PROGRESS_EVERY_S = 0.5
 FEW_EVENTS = 32
+_KNOWN_BEFORE = (TaskKind.INSPECT, TaskKind.TRAIN, TaskKind.QUANTIZE)
+"""Tasks besides measurements whose requirements depend on no result."""
 
 
 class Desk:
@@ -140,11 +142,11 @@ class Desk:
             )
 
     def _check_servable(self, entry: JobEntry) -> None:
-        """Every measurement and training can be served by some live device; what comes before a measurement then can
-        too."""
+        """Every task whose needs are known before any work can be served by some live device: calibration alone waits
+        for its numerics class, and what inspects a model can calibrate it."""
         places = self._ledger.nodes.places()
         for name, detail in entry.plan.details.items():
-            if not detail.engine and detail.kind is not TaskKind.TRAIN:
+            if not detail.engine and detail.kind not in _KNOWN_BEFORE:
                 continue
             needed = entry.requirement(name)
             selector = self._ledger.selectors.get(needed.pool) if needed.pool else None

@@ -32,7 +32,8 @@ def latency(table: Table, precisions: Sequence[str]) -> Section:
         for row in table.rows
         if row.noisy
     ]
-    note = f"Noisy (why: see conditions): {'; '.join(noisy)}." if noisy else ""
+    # A model that is quantized in several ways has a row for each, of one measurement.
+    note = f"Noisy (why: see conditions): {'; '.join(dict.fromkeys(noisy))}." if noisy else ""
     return Section(table.title, header, rows, frozenset(range(3, len(header) - 1)), note)
 
 
@@ -71,13 +72,13 @@ def absent(report: Report) -> Section:
             row.model or words.MISSING,
             words.place(row),
             row.engine,
-            words.precision_label(row.precision),
+            words.variant(row),
             words.setting(row),
             row.reason if row.applicable else f"not applicable: {row.reason}",
         )
         for row in report.absent
     )
-    header = ("Model", "Device", "Engine", "Precision", "Setting", "Reason")
+    header = ("Model", "Device", "Engine", "Variant", "Setting", "Reason")
     return Section("What is absent, and why", header, tuple(rows))
 
 

@@ -81,10 +81,10 @@ def precision_label(precision: str) -> str:
     return PRECISION_LABELS.get(precision, precision.upper())
 
 
-def variant(result: Result) -> str:
-    """A precision with how it was quantized: `FP32`, `INT8 dynamic`."""
-    label = precision_label(result.precision)
-    return label if result.quantization == "none" else f"{label} {result.quantization}"
+def variant(report_row: Result | Absent) -> str:
+    """A precision with how it was quantized, or would have been: `FP32`, `INT8 dynamic`."""
+    label = precision_label(report_row.precision)
+    return label if report_row.quantization in (None, "none") else f"{label} {report_row.quantization}"
 
 
 def calibrator(calibration: Calibration) -> str:

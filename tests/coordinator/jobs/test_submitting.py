@@ -92,6 +92,29 @@ def test_a_target_that_no_node_serves_is_absent_from_a_partial_report(play: Play
     play(scenario, lease_s=2.0)
 
 
+def test_an_engine_that_prepares_a_model_and_is_missing_is_told_before_any_work_with_how_to_install_it(
+    play: Play,
+) -> None:
+    async def scenario(fleet: LocalFleet) -> None:
+        there, missing = device().engines
+        missing = replace(
+            missing, available=False, missing="paddlepaddle is not installed: pip install quantfleet[paddle]"
+        )
+        await join(fleet, "n1", [replace(device(), engines=(there, missing))])
+        paddle = replace(job_spec().models[0], format="paddle")  # measured by ONNX Runtime, read by Paddle
+        error = await refused(
+            submit(fleet, job_spec(models=(paddle,)), must_be_servable=True), ErrorCode.TARGET_UNSERVABLE
+        )
+        assert "net/inspect" in error.what
+        assert "pip install quantfleet[paddle]" in error.what
+        job = await submit(fleet, job_spec(models=(paddle,)))
+        explained = await fleet.control.ExplainJob(control_pb2.ExplainJobRequest(job_id=job))
+        reasons = {item.task_id: item.reason for item in explained.waiting}
+        assert "pip install quantfleet[paddle]" in reasons["net/inspect"]
+
+    play(scenario)
+
+
 def test_patience_is_not_used_up_by_a_busy_device(play: Play) -> None:
     async def scenario(fleet: LocalFleet) -> None:
         node = await join(fleet, "n1")

@@ -190,6 +190,22 @@ def test_the_csv_tells_quantizations_apart() -> None:
     assert found == {("none", "", "56.5"), ("static", "u8-affine", "54.0"), ("qat", "s8-symmetric", "54.5")}
 
 
+def test_a_noisy_measurement_of_several_quantizations_is_told_once() -> None:
+    noisy = tuple(replace(r, quiet=False) for r in sample_report().results)
+    more = tuple(replace(r, quantization="qat") for r in noisy if r.precision == "int8")
+    (line,) = {
+        line for line in to_markdown(replace(sample_report(), results=noisy + more)).splitlines() if "Noisy" in line
+    }
+    parts = line.split("; ")
+    assert len(parts) == len(set(parts)) == 2
+
+
+def test_what_is_absent_names_its_quantization() -> None:
+    markdown = to_markdown(sample_report())
+    assert "| tensorrt | INT8 static | — | no node of pool t4" in markdown
+    assert "| paddle-cpu | FP16 | — | not applicable" in markdown
+
+
 def test_a_model_without_a_quantized_result_has_no_speedup() -> None:
     report = sample_report()
     plain = replace(report, results=tuple(r for r in report.results if r.precision == "fp32"))

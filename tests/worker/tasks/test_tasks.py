@@ -263,6 +263,20 @@ def test_a_variant_that_the_engine_refuses_is_absent_and_the_others_are_measured
         bench.do(replace(measuring, variants=(broken,)))
 
 
+def test_a_given_model_with_other_inputs_is_refused_by_their_names(
+    bench: Bench, model: FileRef, measuring: BenchmarkWork
+) -> None:
+    other = onnx.load_from_string((bench.cache / model.digest).read_bytes())
+    other.graph.input[0].name = other.graph.node[0].input[0] = "picture"
+    form = ModelForm("", (bench.put("other.onnx", other.SerializeToString()),))
+    given = Variant("int8", "given", (form,))
+    result = bench.do(replace(measuring, variants=(*measuring.variants, given), modes=("runtime",), batch_sizes=(1,)))
+    (gap,) = result.absent
+    assert "takes picture" in gap.reason
+    assert "input image" in gap.reason
+    assert len(result.rows) == 2
+
+
 def test_what_is_timed_end_to_end_is_counted_on_its_own_batch(bench: Bench, measuring: BenchmarkWork) -> None:
     (form,) = measuring.variants[0].forms
     workspace = Workspace(bench.cache, bench.outputs, bench.outputs)

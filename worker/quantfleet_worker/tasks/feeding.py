@@ -66,8 +66,18 @@ def feeder(workspace: Workspace, inputs: tuple[InputTensor, ...], preprocess: Fi
 
 
 def inputs_of(session: Session, shapes: Sequence[InputShape]) -> tuple[InputTensor, ...]:
-    """The inputs of batch 1: their shapes as the job settled them, their dtypes as the engine has them."""
+    """The inputs of batch 1: their shapes as the job settled them, their dtypes as the engine has them.
+
+    Raises MODEL_UNSUPPORTED where the engine's model, quantized elsewhere, has other inputs than the submitted one.
+    """
     dtypes = {name: dtype.name for name, (_, dtype) in session.inputs.items()}
+    lacking = next((shape.name for shape in shapes if shape.name not in dtypes), None)
+    if lacking is not None:
+        raise QuantfleetError(
+            ErrorCode.MODEL_UNSUPPORTED,
+            f"the quantized model takes {', '.join(dtypes)}, and the job's model has an input {lacking}",
+            "give the quantized form of that very model",
+        )
     return tuple(InputTensor(shape.name, shape.dims, dtypes[shape.name]) for shape in shapes)
 
 
