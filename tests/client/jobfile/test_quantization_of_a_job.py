@@ -105,11 +105,11 @@ def test_every_key_of_a_qat_becomes_the_trainings(made: Path) -> None:
     assert training.intervals == 2
 
 
-def test_a_qat_that_says_little_has_its_defaults(made: Path) -> None:
-    (made / "val.txt").write_text("b.jpg 3\na.PNG 0\n" * 2)
+def test_a_qat_leaves_to_its_recipe_what_the_job_does_not_say(made: Path) -> None:
     (training,) = model_of(f"[{{{QAT}}}]", made).trainings
-    assert (training.config, training.resume, training.learning_rate) == (None, None, None)
-    assert (training.batch_size, training.save_interval, training.log_interval) == (4, 1000, 10)
+    assert (training.batch_size, training.learning_rate) == (None, None)
+    assert (training.config, training.resume) == (None, None)
+    assert (training.save_interval, training.log_interval) == (1000, 10)
     assert (training.workers, training.validate) == (0, False)
 
 
@@ -228,7 +228,7 @@ def test_a_distillation_without_any_samples_is_told_where_they_may_come_from(mad
         ("[{method: distill, config: act.yaml, batch_size: 6}]", "7:64"),
         ("[{method: distill, config: big.yaml}]", "7:16"),
         ("[{method: distill, config: act.yaml, data: {path: images, limit: 1}}]", "7:58"),
-        (f"[{{{QAT}}}]", "7:92"),
+        (f"[{{{QAT}, batch_size: 4}}]", "7:135"),
     ],
 )
 def test_less_than_a_batch_of_samples_is_an_error_at_what_is_to_be_changed(
