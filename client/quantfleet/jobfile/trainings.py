@@ -80,7 +80,11 @@ def training(
         if key not in keys:
             raise item.error(f"quantization {method} has no {key}", f"write `{key}:`; the guide has an example")
     if "data" in keys:
-        found = samples.find_taught(keys["data"], keys["data"].mapping(DATA_KEYS), base)
+        source = keys["data"].mapping(DATA_KEYS)
+        if method == "qat":
+            found = samples.find_taught(keys["data"], source, base)
+        else:  # it learns from the network before it and needs no truth
+            found = samples.find(keys["data"], source, base, None)
     elif calibration:
         found = calibration
     else:

@@ -105,12 +105,11 @@ def test_every_key_of_a_qat_becomes_the_trainings(made: Path) -> None:
     assert training.intervals == 2
 
 
-def test_a_qat_leaves_to_its_recipe_what_the_job_does_not_say(made: Path) -> None:
+def test_a_qat_leaves_to_the_recipe_what_the_job_does_not_say(made: Path) -> None:
     (training,) = model_of(f"[{{{QAT}}}]", made).trainings
-    assert (training.batch_size, training.learning_rate) == (None, None)
-    assert (training.config, training.resume) == (None, None)
-    assert (training.save_interval, training.log_interval) == (1000, 10)
-    assert (training.workers, training.validate) == (0, False)
+    assert (training.config, training.resume, training.batch_size, training.learning_rate) == (None, None, None, None)
+    assert (training.save_interval, training.log_interval, training.workers) == (1000, 10, 0)
+    assert not training.validate
 
 
 def test_a_distillation_takes_its_length_from_its_file_and_its_samples_from_the_calibration(made: Path) -> None:
@@ -145,6 +144,32 @@ def test_the_samples_of_a_training_keep_their_labels_and_their_masks(made: Path)
     job = prepared(f"{HEAD}{DATA}quantization: [{{{masks}, batch_size: 2}}]\n", made)
     assert [sample.mask and sample.mask.name for sample in _samples(job)] == ["mask.png", "mask.png"]
     assert job.files[digest_bytes(b"mask")] == made / "images" / "mask.png"
+
+
+def test_a_list_of_masks_may_stand_between_tabs_and_empty_lines(made: Path) -> None:
+    (made / "masks.txt").write_text("\nb.jpg\tmask.png\n\na.PNG\tmask.png\n")
+    job = prepared(f"{HEAD}{DATA}quantization: [{{{QAT.replace('val.txt', 'masks.txt')}}}]\n", made)
+    assert [(sample.name, sample.mask and sample.mask.name) for sample in _samples(job)] == [
+        ("b.jpg", "mask.png"),
+        ("a.PNG", "mask.png"),
+    ]
+
+
+def test_a_line_without_a_mask_among_others_is_told_with_its_number(made: Path) -> None:
+    (made / "masks.txt").write_text("b.jpg mask.png\na.PNG\n")
+    error = refused(f"[{{{QAT.replace('val.txt', 'masks.txt')}}}]", made)
+    assert "masks.txt:2: 'a.PNG' has no mask" in error.what
+    assert error.code is ErrorCode.JOB_INVALID
+
+
+def test_a_distillation_leaves_the_masks_where_they_are(made: Path) -> None:
+    data = "data: {path: images, list: masks.txt}"
+    job = prepared(f"{HEAD}{DATA}quantization: [{{method: distill, config: act.yaml, {data}}}]\n", made)
+    assert [sample.mask for sample in _samples(job)] == [None, None]
+
+
+def test_pictures_to_learn_from_need_no_preprocessing_where_a_recipe_decodes_them(made: Path) -> None:
+    assert model_of(f"[{{{QAT}}}]", made, "").preprocess is None
 
 
 def _samples(job: PreparedJob) -> tuple[Sample, ...]:
