@@ -91,7 +91,6 @@ def test_every_key_of_the_job_file_has_a_row_and_no_other_has(heading: str) -> N
         ("Calibration", "percentile", f"{document.DEFAULT_PERCENTILE:.10g}"),
         ("Calibration", "shards", f" {SMALLEST_SHARD} samples"),
         ("Distill", "batch_size", str(trainings.DEFAULT_BATCH_SIZE)),
-        ("QAT", "batch_size", str(trainings.DEFAULT_BATCH_SIZE)),
         ("QAT", "save_interval", str(trainings.DEFAULT_SAVE_INTERVAL)),
         ("QAT", "log_iters", str(trainings.DEFAULT_LOG_INTERVAL)),
         ("Benchmark", "warmup", str(measuring.DEFAULT_WARMUP)),
