@@ -71,13 +71,13 @@ def absent(report: Report) -> Section:
             row.model or words.MISSING,
             words.place(row),
             row.engine,
-            words.precision_label(row.precision),
+            words.variant(row),
             words.setting(row),
             row.reason if row.applicable else f"not applicable: {row.reason}",
         )
         for row in report.absent
     )
-    header = ("Model", "Device", "Engine", "Precision", "Setting", "Reason")
+    header = ("Model", "Device", "Engine", "Variant", "Setting", "Reason")
     return Section("What is absent, and why", header, tuple(rows))
 
 

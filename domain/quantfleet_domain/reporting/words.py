@@ -71,10 +71,10 @@ def precision_label(precision: str) -> str:
     return PRECISION_LABELS.get(precision, precision.upper())
 
 
-def variant(result: Result) -> str:
-    """A precision with how it was quantized: `FP32`, `INT8 dynamic`."""
-    label = precision_label(result.precision)
-    return label if result.quantization == "none" else f"{label} {result.quantization}"
+def variant(row: Result | Absent) -> str:
+    """A precision with how it was quantized, as far as that is known: `FP32`, `INT8 dynamic`."""
+    label = precision_label(row.precision)
+    return label if row.quantization in (None, "none") else f"{label} {row.quantization}"
 
 
 def calibrator(calibration: Calibration) -> str:
