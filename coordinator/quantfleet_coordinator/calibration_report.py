@@ -8,7 +8,12 @@ from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.jobs.assignment import numerics_of, scales_of
 from quantfleet_domain.jobs.spec import CalibrationSpec, ModelSpec
 from quantfleet_domain.jobs.work import CalibrateResult, ChooseResult, MergeResult, RecallResult, SettleResult
-from quantfleet_domain.reporting.report import BiasCorrection, Calibration, Outlier, facts_of
+from quantfleet_domain.reporting.facts import facts_of
+from quantfleet_domain.reporting.making import (
+    BiasCorrection,
+    Calibration,
+    Outlier,
+)
 
 
 def calibration(entry: JobEntry, read: Callable[[str], bytes]) -> dict[str, Calibration]:

@@ -66,16 +66,18 @@ def find(data: Value, keys: dict[str, Value], base: Path, kind: OutputKind | Non
     return tuple(chosen)
 
 
-def taught(keys: dict[str, Value], base: Path) -> OutputKind | None:
-    """What the list of a training's `data` tells of its samples: masks, if its first line ends in the name of a file
-    beside a sample's; None where it has labels, or nothing that a line must have."""
-    if "list" not in keys:
-        return None
-    file = keys["list"].path(base)
-    root = keys["path"].path(base) if "path" in keys else file.parent
-    name, last = _parted(next((line.strip() for line in _lines(file) if line.strip()), ""))
-    masks = name and not last.isdecimal() and all((root / part).is_file() for part in (name, last))
-    return OutputKind.PIXELS if masks else None
+def find_taught(data: Value, keys: dict[str, Value], base: Path) -> tuple[Found, ...]:
+    """The samples that a network learns from, as `find` finds them; a list may say a label or a mask of each, or
+    nothing, and its first line tells which."""
+    kind = None
+    if "list" in keys and "annotations" not in keys:
+        file = keys["list"].path(base)
+        root = keys["path"].path(base) if "path" in keys else file.parent
+        first = next((line.strip() for line in _lines(file) if line.strip()), "")
+        name, last = _parts(first)
+        if name and not (root / first).is_file() and (root / last).is_file():
+            kind = OutputKind.PIXELS
+    return find(data, keys, base, kind)
 
 
 def _of_directory(value: Value, directory: Path) -> list[Found]:
@@ -116,11 +118,17 @@ def _lines(file: Path) -> list[str]:
         raise QuantfleetError(ErrorCode.DATA_NOT_FOUND, what, "give a file with lines `path label`") from error
 
 
+def _parts(line: str) -> tuple[str, str]:
+    """What stands before the last space of a line, or where it has none the last tab, and what stands behind it."""
+    name, _, last = line.rpartition(" ") if " " in line else line.rpartition("\t")
+    return name.strip(), last
+
+
 def _of_line(line: str, place: str, root: Path, kind: OutputKind | None) -> Found:
     # A name may hold spaces and end in a number, so the whole line is tried as a path first.
     if kind is None and (root / line).is_file():
         return Found(line, root / line)
-    name, last = _parted(line)
+    name, last = _parts(line)
     label = int(last) if name and last.isdecimal() else None
     if kind is OutputKind.CLASSES and label is None:
         what = f"{place}: {line!r} has no label"
@@ -132,12 +140,6 @@ def _of_line(line: str, place: str, root: Path, kind: OutputKind | None) -> Foun
         name = line
     mask = (last, _existing(root, last, place)) if kind is OutputKind.PIXELS else None
     return Found(name, _existing(root, name, place), label if mask is None else None, mask)
-
-
-def _parted(line: str) -> tuple[str, str]:
-    """What is before the last space or tab of a line, and what is behind it."""
-    name, _, last = line.rpartition(" ") if " " in line else line.rpartition("\t")
-    return name.strip(), last
 
 
 def _existing(root: Path, name: str, place: str) -> Path:

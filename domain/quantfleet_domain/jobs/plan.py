@@ -173,7 +173,7 @@ class _Drawing:
         makers = tuple(dict.fromkeys(task for task in made.values() if task))
         if self._spec.benchmark.modes and made:
             # One quantization that fails must not take the others along; a single one is what the job is about.
-            several = len(makers) > 1
+            several = sum(key.precision == "int8" for key in made) > 1
             needs, after = ((inspected,), makers) if several else ((inspected, *makers), ())
             self._add(f"{model.name}/benchmark/{place}", base, needs, after)
         if not model.evaluate:

@@ -3,7 +3,7 @@
 import math
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
+from quantfleet_domain.hardware.offers import ENGINES, REFERENCE_ENGINE
 from quantfleet_domain.jobs.assignment import slices_of
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Detail
@@ -17,6 +17,7 @@ from quantfleet_domain.jobs.work import (
     EvaluateResult,
     EvaluateWork,
     InspectResult,
+    InspectWork,
     Outcome,
     PixelOutcome,
     QuantizeResult,
@@ -46,14 +47,16 @@ def _wrong(detail: Detail, asked: Work | None, result: Result) -> str:
     part = next(iter(slices_of(asked)), None) if asked else None
     first, count = (part.first, part.count) if part else (0, 0)
     match detail.kind, result:
-        case TaskKind.INSPECT, InspectResult(numerics=numerics):
-            return _differs("reference engine", numerics.engine, REFERENCE_ENGINE) if numerics else ""
+        case TaskKind.INSPECT, InspectResult():
+            return _wrong_inspection(result, quantized=isinstance(asked, InspectWork) and asked.quantized)
         case TaskKind.CALIBRATE, CalibrateResult(samples=samples, partials=partials):
             return _differs("number of samples", samples, count) or ("" if partials else "it brings no partial")
         case ((TaskKind.SCORE | TaskKind.CORRECT), SumsResult(samples=samples, sums=sums)):
             return _differs("number of samples", samples, count) or ("" if sums else "it brings no sums")
         case TaskKind.TRAIN, TrainResult(method=method, best=best):
-            return _differs("method", method, detail.quantization) or ("" if best.made else "it brings no model")
+            runtimes = {offer.runtime for offer in ENGINES.values() if method in offer.quantizations}
+            brought = {made.runtime for made in best.made if made.forms}
+            return _differs("method", method, detail.quantization) or _differs("runtimes", brought, runtimes)
         case TaskKind.QUANTIZE, QuantizeResult(runtime=runtime, forms=forms):
             return _differs("runtime", runtime, detail.runtime) or ("" if forms else "it brings no form")
         case TaskKind.BENCHMARK, BenchmarkResult(engine=engine):
@@ -64,6 +67,15 @@ def _wrong(detail: Detail, asked: Work | None, result: Result) -> str:
             wanted = (detail.engine, detail.precision, detail.quantization, first)
             return _differs("slice", found, wanted) or _wrong_outcome(result.outcome, asked.kind, count)
     return f"it is a {type(result).__name__}"
+
+
+def _wrong_inspection(result: InspectResult, *, quantized: bool) -> str:
+    """A quantized model has no reference graph, and any other is calibrated and converted through it."""
+    if quantized:
+        return ""
+    if result.numerics is None or result.reference is None or result.graph is None:
+        return "it brings no reference graph"
+    return _differs("reference engine", result.numerics.engine, REFERENCE_ENGINE)
 
 
 def _wrong_outcome(outcome: Outcome, kind: OutputKind, count: int) -> str:

@@ -375,7 +375,7 @@ class Measured:
 @dataclass(frozen=True)
 class BenchmarkResult:
     """Everything one benchmark task measured. `measured_at` is seconds since the epoch, UTC; `blocks` interleaved the
-    variants; `samples` holds every raw latency."""
+    variants; `samples` holds every raw latency; `warnings` are what a user should know of the device."""
 
     engine: str
     engine_version: str
@@ -387,6 +387,7 @@ class BenchmarkResult:
     rows: tuple[Measured, ...]
     absent: tuple[Absence, ...]
     samples: FileRef
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

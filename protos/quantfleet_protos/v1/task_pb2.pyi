@@ -1453,6 +1453,7 @@ class BenchmarkResult(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     ABSENT_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     engine: _builtins.str
     """Engine, by name."""
     engine_version: _builtins.str
@@ -1479,6 +1480,10 @@ class BenchmarkResult(_message.Message):
     def samples(self) -> _base_pb2.FileRef:
         """Every raw latency, JSON, quantfleet/samples/v1."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a user should know of the device."""
+
     def __init__(
         self,
         *,
@@ -1492,10 +1497,11 @@ class BenchmarkResult(_message.Message):
         rows: _abc.Iterable[Global___Measured] | None = ...,
         absent: _abc.Iterable[Global___Absence] | None = ...,
         samples: _base_pb2.FileRef | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "blocks", b"blocks", "device", b"device", "engine", b"engine", "engine_version", b"engine_version", "measured_at", b"measured_at", "repeat", b"repeat", "rows", b"rows", "samples", b"samples", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "blocks", b"blocks", "device", b"device", "engine", b"engine", "engine_version", b"engine_version", "measured_at", b"measured_at", "repeat", b"repeat", "rows", b"rows", "samples", b"samples", "warmup", b"warmup", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,6 +81,14 @@ def test_a_quantization_that_failed_is_absent_and_the_others_are_measured(failed
     assert len(asked.variants) == 3
 
 
+def test_a_given_model_is_measured_though_the_quantization_beside_it_failed() -> None:
+    model = quantized_in("static", "given", targets=PADDLE_ONLY)
+    task = next(task for task in make_plan(job_spec(model)).tasks if task.id == "net/benchmark/0/paddle-cpu")
+    assert (task.needs, task.after) == (("net/inspect",), ("net/quantize/paddle",))
+    asked = _benchmark(model, "paddle-cpu", without="quantize")
+    assert [variant.quantization for variant in asked.variants] == ["none", "given"]
+
+
 def test_where_one_quantization_is_all_there_is_nothing_is_measured_without_it() -> None:
     plan = make_plan(job_spec(model_spec(targets=ONNX_ONLY)))
     task = next(task for task in plan.tasks if task.id == "net/benchmark/0/onnxruntime-cpu")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.domain.jobs.sample_jobs import DATA, NUMERICS, ONNX, job_spec, model_spec, results_of
+from tests.domain.jobs.sample_jobs import DATA, NUMERICS, ONNX, job_spec, model_spec, quantized_in, results_of
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.assignment import work
@@ -24,6 +24,7 @@ from quantfleet_domain.jobs.work import (
     QuantizeResult,
     Result,
     SumsResult,
+    TrainResult,
 )
 
 
@@ -69,6 +70,8 @@ def test_a_result_is_of_the_kind_of_its_task(task: str) -> None:
     [
         ("net/inspect", InspectResult(ONNX, ONNX, replace(NUMERICS, engine="another"), (), ())),
         ("net/inspect", InspectResult(replace(ONNX, name="../x"), ONNX, NUMERICS, (), ())),
+        ("net/inspect", InspectResult(ONNX, ONNX, None, (), ())),
+        ("net/inspect", InspectResult(None, None, NUMERICS, (), ())),
         ("net/calibrate/0", CalibrateResult((ONNX,), 7, 1.0, "numpy")),
         ("net/calibrate/0", CalibrateResult((), 6, 1.0, "numpy")),
         ("net/correct/0/0", SumsResult(ONNX, 7, 1.0)),
@@ -92,6 +95,26 @@ def test_a_result_that_nothing_could_be_done_with_is_refused(task: str, result: 
     with pytest.raises(QuantfleetError) as caught:
         _check(task, result)
     assert caught.value.code is ErrorCode.WORKER_FAILED
+
+
+def test_a_quantized_model_is_inspected_without_a_reference_graph() -> None:
+    spec = job_spec(model_spec(calibration=None, quantized=True))
+    plan = make_plan(spec)
+    detail = plan.details["net/inspect"]
+    check_result(detail, work(spec, detail, {}), InspectResult(None, None, None, (), ()))
+
+
+def test_a_training_brings_its_model_for_every_runtime_that_can_measure_it() -> None:
+    spec = job_spec(quantized_in("distill"))
+    plan = make_plan(spec)
+    detail, results = plan.details["net/train/distill/0"], results_of(plan)
+    whole = results["net/train/distill/0"]
+    assert isinstance(whole, TrainResult)
+    check_result(detail, work(spec, detail, results), whole)
+    for made in ((), whole.best.made[:1], (whole.best.made[0], replace(whole.best.made[1], forms=()))):
+        with pytest.raises(QuantfleetError, match="runtimes") as caught:
+            check_result(detail, work(spec, detail, results), replace(whole, best=replace(whole.best, made=made)))
+        assert caught.value.code is ErrorCode.WORKER_FAILED
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.engines.base import LoadOptions
-from quantfleet_worker.engines.paddle_cpu import ENGINE, isa_warning
+from quantfleet_worker.engines.paddle_cpu import ENGINE
 from quantfleet_worker.models.paddle_files import find_files, read_signature
 from quantfleet_worker.models.paddle_program import PaddleProgram, load_paddle, old_programs
 from quantfleet_worker.models.paddle_quantization import Quantization
@@ -158,6 +158,6 @@ def converted(model: Path, out: Path, kinds: set[str]) -> Path:
     ],
 )
 def test_a_user_is_warned_of_a_cpu_without_vnni(isa: tuple[str, ...], said: str) -> None:
-    warning = isa_warning(isa)
+    warning = ENGINE.int8_warning(isa)
     assert said in warning
     assert bool(warning) == bool(said)

@@ -246,6 +246,19 @@ def test_a_batch_that_the_model_does_not_take_costs_that_cell_alone(
     assert "batch 3" in result.absent[0].reason
 
 
+def test_a_variant_that_the_engine_refuses_is_absent_and_the_others_are_measured(
+    bench: Bench, measuring: BenchmarkWork
+) -> None:
+    broken = Variant("int8", "given", (ModelForm("", (bench.put("broken.onnx", b"no model"),)),))
+    result = bench.do(replace(measuring, variants=(*measuring.variants, broken), modes=("runtime",), batch_sizes=(1,)))
+    assert [(row.precision, row.quantization) for row in result.rows] == [("fp32", "none"), ("int8", "static")]
+    (gap,) = result.absent
+    assert (gap.quantization, gap.mode, gap.applicable) == ("given", "runtime", True)
+    assert "broken.onnx" in gap.reason
+    with pytest.raises(QuantfleetError, match=r"broken\.onnx"):
+        bench.do(replace(measuring, variants=(broken,)))
+
+
 def test_what_is_timed_end_to_end_is_counted_on_its_own_batch(bench: Bench, measuring: BenchmarkWork) -> None:
     (form,) = measuring.variants[0].forms
     workspace = Workspace(bench.cache, bench.outputs, bench.outputs)

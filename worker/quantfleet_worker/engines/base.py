@@ -98,6 +98,10 @@ class Engine(ABC):
         """Of `precisions`, what a CPU with these flags (as in /proc/cpuinfo) really has. Imports no runtime."""
         return self.precisions
 
+    def int8_warning(self, isa: tuple[str, ...]) -> str:  # noqa: ARG002 - most engines have nothing to say
+        """What a user should expect of INT8 on a CPU with these flags, where that is less than usual; else empty."""
+        return ""
+
     @abstractmethod
     def load(self, model: Path, options: LoadOptions) -> Session:
         """Load an `.onnx` file, or a directory with a Paddle inference model.

@@ -65,23 +65,22 @@ class PaddleCpu(Engine):
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         return "s8-symmetric-headroom" if x86 and not NO_SATURATION_FLAGS & set(isa) else "s8-symmetric"
 
+    def int8_warning(self, isa: tuple[str, ...]) -> str:
+        """What a user is to know of INT8 on a CPU with these flags (as in /proc/cpuinfo); empty where it has VNNI.
 
-def isa_warning(isa: tuple[str, ...]) -> str:
-    """What a user is to know of INT8 on a CPU with these flags (as in /proc/cpuinfo); empty where it has VNNI.
-
-    The ratios with AVX-512 are those of Paddle's own page on quantized models, those without were measured on AVX2.
-    """
-    if NO_SATURATION_FLAGS & set(isa):
-        return ""
-    if "avx512f" in isa:
+        The ratios with AVX-512 are those of Paddle's own page on quantized models, those without were measured on AVX2.
+        """
+        if NO_SATURATION_FLAGS & set(isa):
+            return ""
+        if "avx512f" in isa:
+            return (
+                "this CPU has AVX-512 without VNNI: expect INT8 to be about 1.5 times as fast as FP32; "
+                "with avx512_vnni it is 3 to 3.7 times as fast"
+            )
         return (
-            "this CPU has AVX-512 without VNNI: expect INT8 to be about 1.5 times as fast as FP32; "
-            "with avx512_vnni it is 3 to 3.7 times as fast"
+            "this CPU has neither AVX-512 nor VNNI: expect INT8 to be 1.0 to 1.7 times as fast as FP32, and small "
+            "networks to gain nothing; with avx512_vnni it is 3 to 3.7 times as fast"
         )
-    return (
-        "this CPU has neither AVX-512 nor VNNI: expect INT8 to be 1.0 to 1.7 times as fast as FP32, and small networks "
-        "to gain nothing; with avx512_vnni it is 3 to 3.7 times as fast"
-    )
 
 
 class PaddleSession(Session):

@@ -58,9 +58,9 @@ def _listing(entry: metadata.EntryPoint, isa: tuple[str, ...]) -> EngineListing:
     except Exception as error:  # a plug-in is foreign code and may raise anything at import
         return EngineListing(entry.name, "", "", (), None, f"its plug-in is broken: {_first_line(error)}")
     try:
-        version, missing = metadata.version(engine.distribution), None
-    except metadata.PackageNotFoundError:
-        version, missing = None, f"{engine.distribution} is not installed"
+        version, missing = engine.version(), None
+    except QuantfleetError as error:
+        version, missing = None, f"{error.what}: {error.todo}"
     return EngineListing(engine.name, engine.runtime, engine.kind, engine.precisions_on(isa), version, missing)
 
 

@@ -34,6 +34,7 @@ def benchmark(work: BenchmarkWork, workspace: Workspace, here: Surroundings, rep
 
     A cell that cannot be had (mode `end2end` without samples, more threads than cores, a batch that the model does not
     take, a precision that this CPU lacks, noise where quiet is demanded) is an `Absence` with its reason, and no error.
+    So is a variant that the engine refuses while it runs another.
     """
     bench = _Bench(work, workspace, here, report)
     bench.leave_out_what_the_device_lacks()
@@ -82,13 +83,9 @@ class _Bench:
         pin_all_threads(self._here.cores[: protocol.threads])
         where = f"{protocol.mode}, {protocol.threads} thread(s), batch {protocol.batch}"
         self._report(share, f"{where}: warming up")
-        try:
-            contenders = self._warm(protocol)
-        except QuantfleetError as error:
-            # A model may be made for one batch size; that it does not take another costs that cell alone.
-            if protocol.batch == 1 or error.code is not ErrorCode.ENGINE_FAILED:
-                raise
-            return self._give_up(protocol, f"the model does not run at batch {protocol.batch}: {error.what}")
+        contenders = self._warm(protocol)
+        if not contenders:
+            return None
         turns = protocol.turns(list(contenders))
         self._blocks = len(protocol.block_sizes)
         timed: dict[str, list[tuple[int, ...]]] = {name: [] for name in contenders}
@@ -103,11 +100,26 @@ class _Bench:
         return None
 
     def _warm(self, protocol: Protocol) -> dict[str, Contender]:
-        """The variants by name, loaded, fed and warmed up."""
-        contenders = {key_of(variant).name: self._contender(variant, protocol) for variant in self._variants}
-        for contender in contenders.values():
-            for _ in range(protocol.warmup):
-                contender.run()
+        """The variants by name, loaded, fed and warmed up; without those that the engine refuses."""
+        contenders: dict[str, Contender] = {}
+        refused: list[tuple[Variant, QuantfleetError]] = []
+        for variant in self._variants:
+            try:
+                contender = self._contender(variant, protocol)
+                for _ in range(protocol.warmup):
+                    contender.run()
+            except QuantfleetError as error:
+                refused.append((variant, error))
+            else:
+                contenders[key_of(variant).name] = contender
+        for variant, refusal in refused:
+            reason = refusal.what
+            # A model may be made for one batch size; that it does not take another costs that cell alone.
+            if protocol.batch != 1 and refusal.code is ErrorCode.ENGINE_FAILED:
+                reason = f"the model does not run at batch {protocol.batch}: {refusal.what}"
+            elif not contenders:
+                raise refusal
+            self._leave_out(variant, protocol, reason)
         return contenders
 
     def _contender(self, variant: Variant, protocol: Protocol) -> Contender:
@@ -124,10 +136,12 @@ class _Bench:
     ) -> None:
         verdict = judge(conditions)
         self._samples.append(encode(Samples(protocol, timed)))
-        if self._work.require_quiet and not verdict.quiet:
-            return self._give_up(protocol, f"the job demands quiet, and it was noisy: {'; '.join(verdict.reasons)}")
-        for variant in self._variants:
+        for variant in (variant for variant in self._variants if key_of(variant).name in contenders):
             name = key_of(variant).name
+            if self._work.require_quiet and not verdict.quiet:
+                noise = "; ".join(verdict.reasons)
+                self._leave_out(variant, protocol, f"the job demands quiet, and it was noisy: {noise}")
+                continue
             contender, blocks = contenders[name], timed[name]
             ratio = None
             if name != _BASELINE and _BASELINE in timed:
@@ -159,7 +173,6 @@ class _Bench:
                     input_shapes=tuple(InputShape(name, array.shape) for name, array in contender.feeds.items()),
                 )
             )
-        return None
 
     def _memory(self, variant: Variant, contender: Contender, protocol: Protocol) -> float | None:
         if not self._work.memory or protocol.mode != Mode.RUNTIME:
@@ -175,21 +188,17 @@ class _Bench:
 
     def _give_up(self, protocol: Protocol, reason: str, *, applicable: bool = True) -> None:
         for variant in self._variants:
-            self._absent.append(
-                Absence(
-                    variant.precision,
-                    variant.quantization,
-                    protocol.mode,
-                    protocol.threads,
-                    protocol.batch,
-                    reason,
-                    applicable,
-                )
-            )
+            self._leave_out(variant, protocol, reason, applicable=applicable)
+
+    def _leave_out(self, variant: Variant, protocol: Protocol, reason: str, *, applicable: bool = True) -> None:
+        cell = (protocol.mode, protocol.threads, protocol.batch)
+        self._absent.append(Absence(variant.precision, variant.quantization, *cell, reason, applicable))
 
     def result(self) -> BenchmarkResult:
         """Everything measured so far."""
         raw = b"[" + b",".join(self._samples) + b"]\n"
+        int8 = any(variant.precision == "int8" for variant in self._variants)
+        warning = self._engine.int8_warning(self._here.isa) if int8 else ""
         return BenchmarkResult(
             engine=self._engine.name,
             engine_version=self._engine.version(),
@@ -201,6 +210,7 @@ class _Bench:
             rows=tuple(self._rows),
             absent=tuple(self._absent),
             samples=self._workspace.keep("samples.json", raw),
+            warnings=(warning,) if warning else (),
         )
 
 
