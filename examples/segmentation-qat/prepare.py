@@ -48,7 +48,7 @@ def _page(digits: Digits, random: np.random.Generator) -> tuple[Picture, Picture
     """A page (64, 64, 3) and its mask (64, 64), with at most one digit in each quarter."""
     paper, ink = random.uniform(90, 220, 3), random.uniform(0, 255, 3)
     if np.abs(ink - paper).max() < LEAST_CONTRAST:
-        ink = 255.0 * (paper < 150)
+        ink = np.where(paper < 150, 255.0, 0.0)
     coverage, mask = np.zeros((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE), np.uint8)
     for quarter in np.flatnonzero(random.random(4) < 0.75):
         chosen, side = random.integers(len(digits.labels)), int(random.integers(20, 33))

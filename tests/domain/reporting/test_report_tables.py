@@ -145,6 +145,12 @@ def test_every_row_of_every_markdown_table_has_as_many_cells_as_its_header() -> 
     assert "<script>" not in to_markdown(hostile).replace("\\<script", "")
 
 
+def test_what_is_absent_is_told_with_how_it_would_have_been_quantized() -> None:
+    absent = to_markdown(sample_report()).split("## What is absent, and why")[1]
+    assert "| tensorrt | INT8 static |" in absent
+    assert "| paddle-cpu | FP16 |" in absent
+
+
 def test_a_job_that_failed_still_has_a_report() -> None:
     markdown = to_markdown(failed_report())
     assert "mobilenet.onnx is not an ONNX model" in markdown

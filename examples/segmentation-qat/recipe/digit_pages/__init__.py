@@ -38,8 +38,8 @@ class PageRecipe:
     def sample(self, sample: Any, random: np.random.Generator | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Return a page (3, 64, 64) float32 and its mask (64, 64) int64. With `random`: turned, scaled, and in
         another light; what is beyond the page's edge is mirrored."""
-        page = cv2.cvtColor(_decoded(sample.content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.float32)
-        mask = _decoded(sample.mask, cv2.IMREAD_GRAYSCALE)
+        page: Array = cv2.cvtColor(_decoded(sample.content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.float32)
+        mask: Array = _decoded(sample.mask, cv2.IMREAD_GRAYSCALE)
         if random is not None:
             matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), random.uniform(-10, 10), random.uniform(0.9, 1.15))
             matrix[:, 2] += random.uniform(-6, 6, 2)
