@@ -183,7 +183,7 @@ def test_the_factors_of_an_enlargement_are_no_activation(tmp_path: Path) -> None
     (tmp_path / "reference.onnx").write_bytes(content)
     table = calibrated(tmp_path / "reference.onnx", graph, pictures(3))
     quantize(tmp_path / "reference.onnx", table, "u8s8", tmp_path / "int8.onnx")
-    assert session(tmp_path / "int8.onnx", precise=True).run(None, {"image": pictures(1)})[0].shape[2:] == (32, 64)
+    assert session(tmp_path / "int8.onnx", precise=True).run(None, {"image": pictures(1)[0]})[0].shape[2:] == (32, 64)
 
 
 def test_a_convolution_of_the_head_stays_in_float_only_after_the_last_weight(tmp_path: Path) -> None:
