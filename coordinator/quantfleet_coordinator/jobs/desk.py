@@ -155,7 +155,7 @@ class Desk:
                 raise QuantfleetError(
                     ErrorCode.TARGET_UNSERVABLE,
                     f"no device here can serve {name}: {'; '.join(reasons) or 'no live node'}",
-                    "change the job's targets, or submit it to a fleet that has such a device",
+                    "mend that where it is told, change the job's targets, or enrol a node that has it",
                 )
 
     async def cancel(self, user: str, job: str) -> JobEntry:

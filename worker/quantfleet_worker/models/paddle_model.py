@@ -47,7 +47,7 @@ def _unconvertible(files: PaddleFiles, said: str) -> QuantfleetError:
     return QuantfleetError(
         ErrorCode.MODEL_UNSUPPORTED,
         f"paddle2onnx cannot convert {files.program}: {said}",
-        "its log above names the operator; calibration needs a model that has an ONNX form",
+        "calibration needs a model that has an ONNX form; paddle2onnx names the operator in its log",
     )
 
 

@@ -44,7 +44,7 @@ def benchmark(work: BenchmarkWork, workspace: Workspace, here: Surroundings, rep
 
     A cell that cannot be had (mode `end2end` without samples, more threads than cores, a batch that the model does not
     take, a precision that this CPU lacks, noise where quiet is demanded) is an `Absence` with its reason, and no error.
-    So is a variant that the engine refuses while it runs another.
+    So is a variant that the engine refuses, or a mode whose output has no meaning here, while another is measured.
     """
     bench = _Bench(work, workspace, here, report)
     bench.leave_out_what_the_device_lacks()
@@ -64,6 +64,7 @@ class _Bench:
         self._inputs = Inputs(work, workspace)
         self._rows: list[Measured] = []
         self._absent: list[Absence] = list(work.absent)
+        self._refusal: QuantfleetError | None = None
         self._variants = work.variants
         self._samples: list[bytes] = []
         self._counts: dict[tuple[str, int], NodeCounts] = {}
@@ -128,7 +129,7 @@ class _Bench:
             if protocol.batch != 1 and refusal.code is ErrorCode.ENGINE_FAILED:
                 reason = f"the model does not run at batch {protocol.batch}: {refusal.what}"
             elif not contenders:
-                raise refusal
+                self._refusal = self._refusal or refusal
             self._leave_out(variant, protocol, reason)
         return contenders
 
@@ -205,7 +206,9 @@ class _Bench:
         self._absent.append(Absence(variant.precision, variant.quantization, *cell, reason, applicable))
 
     def result(self) -> BenchmarkResult:
-        """Everything measured so far."""
+        """Everything measured; raises the first refusal where nothing was."""
+        if self._refusal and not self._rows:
+            raise self._refusal
         raw = b"[" + b",".join(self._samples) + b"]\n"
         int8 = any(variant.precision == "int8" for variant in self._variants)
         warning = self._engine.int8_warning(self._here.isa) if int8 else ""
