@@ -81,6 +81,18 @@ def test_a_model_that_is_quantized_is_measured_as_it_is(trainable: Path) -> None
     assert found.targets[0].precisions == ("int8",)
 
 
+def test_pictures_for_a_quantized_model_need_its_configuration_beside_it(trainable: Path) -> None:
+    (trainable / "bare").mkdir()
+    (trainable / "int8.onnx").rename(trainable / "bare" / "int8.onnx")
+    evaluate = "evaluate: {data: {path: images, list: val.txt}, metrics: [top1]}\n"
+    with pytest.raises(QuantfleetError, match=r"job\.yaml:4:8.*nothing says how it becomes") as caught:
+        model(trainable, evaluate, "bare/int8.onnx")
+    assert caught.value.code is ErrorCode.PREPROCESS_INVALID
+    assert "inference_cls.yaml" in caught.value.todo
+    (trainable / "inference_cls.yaml").rename(trainable / "bare" / "inference_cls.yaml")
+    assert model(trainable, evaluate, "bare/int8.onnx").preprocess is not None
+
+
 @pytest.mark.parametrize(
     ("rest", "code", "words"),
     [
