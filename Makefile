@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # What an install compiles: editable or not, it is then to be installed again.
 COMPILED := hatch_build.py $(wildcard worker/quantfleet_worker/collecting/*.[ch])
+# PaddleSlim goes in without its dependencies: they pin an opencv-python that does not load with numpy 2.
+PIP_FLAGS := --quiet --disable-pip-version-check
+PADDLESLIM := --no-deps paddleslim==2.6.0
 
 # The benchmarks' peers bring 1 GB of packages: they have an environment of their own, which only the benchmarks make.
 BENCH_VENV := .bench-venv
@@ -48,15 +51,15 @@ examples/digits/data/.prepared: examples/digits/prepare.py | $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt $(COMPILED)
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) $(PADDLESLIM)
 	@touch $@
 
-# PaddleSlim goes in without its dependencies: they pin an opencv-python that does not load with numpy 2.
 $(BENCH_INSTALLED): pyproject.toml constraints.txt bench/requirements.txt $(COMPILED)
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt --editable '.[all]'
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps paddleslim==2.6.0
+	$(BENCH_VENV)/bin/python -m pip install $(PIP_FLAGS) --requirement bench/requirements.txt --editable '.[all]'
+	$(BENCH_VENV)/bin/python -m pip install $(PIP_FLAGS) $(PADDLESLIM)
 	@touch $@
 
 clean:

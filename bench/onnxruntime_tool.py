@@ -16,6 +16,9 @@ from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from quantfleet_worker.engines.saturation import pairs_saturate
+from quantfleet_worker.probes.cpu import cpu_facts
+
 METHODS = {
     "minmax": CalibrationMethod.MinMax,
     "percentile": CalibrationMethod.Percentile,
@@ -90,13 +93,13 @@ def plain(model: Path) -> Callable[[Array], object]:
 def predict(model: Path, arrays: Sequence[Array], *, precise: bool = False, simulated: bool = False) -> Outputs:
     """The first output for every array, one at a time, one thread.
 
-    `precise` asks for ONNX Runtime's slower INT8 kernels that do not saturate on x86 without VNNI;
+    `precise` asks that no INT8 product saturates: on x86 without VNNI that takes ONNX Runtime's slower kernels;
     `simulated` keeps every quantize and dequantize node, so that all arithmetic is float.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    if precise:
+    if precise and pairs_saturate(cpu_facts(None, "").isa):
         options.add_session_config_entry("session.x64quantprecision", "1")
     if simulated:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -1,4 +1,4 @@
-# A worker for CPU engines: ONNX Runtime and Paddle (oneDNN), in Ray actors. Its image is some 2 GB.
+# A worker for CPU engines: ONNX Runtime, OpenVINO and Paddle (oneDNN), in Ray actors; it trains, too.
 # Build from the repository's root: docker build -f deploy/worker-cpu.Dockerfile -t quantfleet-worker-cpu .
 FROM python:3.11-slim-bookworm AS build
 # gcc compiles the tap, which counts activations; Debian keeps one version of it per release, so none is pinned.
@@ -7,7 +7,9 @@ RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-de
 WORKDIR /src
 RUN python -m venv /opt/quantfleet
 COPY . .
-RUN /opt/quantfleet/bin/pip install --no-cache-dir -c constraints.txt ".[worker,onnxruntime,paddle]"
+# PaddleSlim asks for an opencv-python that does not load with numpy 2: it goes in without its dependencies.
+RUN /opt/quantfleet/bin/pip install --no-cache-dir -c constraints.txt ".[worker,onnxruntime,openvino,paddle,training]" \
+ && /opt/quantfleet/bin/pip install --no-cache-dir --no-deps paddleslim==2.6.0
 
 FROM python:3.11-slim-bookworm
 # libgomp1: paddle's OpenMP, which its wheel does not carry. Debian keeps one version of it per release, so none is pinned.

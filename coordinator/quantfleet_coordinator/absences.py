@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import Task, TaskKind, TaskState
+from quantfleet_domain.jobs.measured import BenchmarkResult
 from quantfleet_domain.jobs.plan import Detail
 from quantfleet_domain.jobs.variants import VariantKey, measurable
-from quantfleet_domain.jobs.work import BenchmarkResult
 from quantfleet_domain.reporting.report import Absent
 
 _Cell = tuple[str, int, str, VariantKey, str]

@@ -16,12 +16,15 @@ from quantfleet_domain.calibration.partial import Partial, merge_partials
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.calibration.sums import Sums, merge_sums
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.jobs.assignment import numerics_of, scales_of
+from quantfleet_domain.jobs.made import (
+    numerics_of,
+    scales_of,
+)
 from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.plan import CORRECTION_SAMPLES, spread
 from quantfleet_domain.jobs.reuse import Kept, Renumbering, recall
 from quantfleet_domain.jobs.spec import CalibrationSpec, DataSet, FileRef, ModelSpec
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.task_results import (
     CalibrateResult,
     CandidateScore,
     ChooseResult,

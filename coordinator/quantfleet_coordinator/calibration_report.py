@@ -5,10 +5,24 @@ from collections.abc import Callable, Sequence
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_domain.jobs.assignment import numerics_of, scales_of
+from quantfleet_domain.jobs.made import (
+    numerics_of,
+    scales_of,
+)
 from quantfleet_domain.jobs.spec import CalibrationSpec, ModelSpec
-from quantfleet_domain.jobs.work import CalibrateResult, ChooseResult, MergeResult, RecallResult, SettleResult
-from quantfleet_domain.reporting.report import BiasCorrection, Calibration, Outlier, facts_of
+from quantfleet_domain.jobs.task_results import (
+    CalibrateResult,
+    ChooseResult,
+    MergeResult,
+    RecallResult,
+    SettleResult,
+)
+from quantfleet_domain.reporting.facts import facts_of
+from quantfleet_domain.reporting.making import (
+    BiasCorrection,
+    Calibration,
+    Outlier,
+)
 
 
 def calibration(entry: JobEntry, read: Callable[[str], bytes]) -> dict[str, Calibration]:

@@ -8,22 +8,21 @@ from importlib.metadata import version
 from quantfleet_coordinator.absences import absences
 from quantfleet_coordinator.calibration_report import calibration
 from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_coordinator.report_warnings import warnings
+from quantfleet_coordinator.training_report import trainings
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.jobs.lifecycle import JobState, Task, TaskKind, TaskState, ended_state
-from quantfleet_domain.jobs.plan import Detail
-from quantfleet_domain.jobs.spec import ModelSpec, TrainingSpec, model_sha256
-from quantfleet_domain.jobs.variants import VariantKey
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.measured import (
     BenchmarkResult,
     EvaluateResult,
-    InspectResult,
     Measured,
-    MergeResult,
-    QuantizeResult,
-    TrainResult,
 )
+from quantfleet_domain.jobs.plan import Detail
+from quantfleet_domain.jobs.spec import model_sha256
+from quantfleet_domain.jobs.variants import VariantKey
 from quantfleet_domain.measurement.latency import throughput_per_s
 from quantfleet_domain.reporting import accuracy, gates
+from quantfleet_domain.reporting.facts import facts_of
 from quantfleet_domain.reporting.report import (
     Accuracy,
     ConversionFigure,
@@ -34,8 +33,6 @@ from quantfleet_domain.reporting.report import (
     Report,
     Result,
     SpeedupFigure,
-    Training,
-    facts_of,
 )
 
 Devices = Mapping[tuple[str, str], DeviceFacts]
@@ -67,13 +64,8 @@ def write_report(entry: JobEntry, devices: Devices, read: Callable[[str], bytes]
         results=results,
         absent=absent,
         gates=gates.evaluate(entry.spec.gates, results),
-        warnings=tuple(_warnings(entry)),
-        training=tuple(
-            found
-            for model in entry.spec.models
-            for training in model.trainings
-            if (found := _trained(entry, model, training))
-        ),
+        warnings=tuple(warnings(entry)),
+        training=trainings(entry),
     )
 
 
@@ -86,27 +78,6 @@ def _state(entry: JobEntry) -> JobState:
     """How the job will have ended once this report is stored."""
     report = next(task for task in entry.job.tasks.values() if task.kind is TaskKind.REPORT)
     return ended_state({**entry.job.tasks, report.id: replace(report, state=TaskState.SUCCEEDED)})
-
-
-def _trained(entry: JobEntry, model: ModelSpec, training: TrainingSpec) -> Training | None:
-    names = [f"{model.name}/train/{training.method}/{interval}" for interval in range(training.intervals)]
-    done = [result for name in names if isinstance(result := entry.results.get(name), TrainResult)]
-    if not done:
-        return None
-    last = done[-1]
-    return Training(
-        model=model.name,
-        method=training.method,
-        iterations=last.iterations,
-        intervals=len(done),
-        samples=training.data.samples,
-        seconds=sum(result.seconds for result in done),
-        best_iteration=last.best.iteration,
-        metric=last.metric or None,
-        best_value=last.best.value,
-        losses={str(point.iteration): point.loss for result in done for point in result.losses},
-        checkpoint_sha256=last.checkpoint.digest,
-    )
 
 
 def _versions(entry: JobEntry, devices: Sequence[DeviceFacts]) -> dict[str, str]:
@@ -231,44 +202,3 @@ def _only_evaluated(entry: JobEntry) -> Iterable[Result]:
                 settings_in_effect={},
                 samples_artifact=None,
             )
-
-
-def _warnings(entry: JobEntry) -> Iterable[str]:
-    for name, result in entry.results.items():
-        if isinstance(result, InspectResult | MergeResult | QuantizeResult | BenchmarkResult):
-            yield from (f"{name}: {warning}" for warning in result.warnings)
-    for name, task in entry.job.tasks.items():
-        # A quantization is skipped where the calibration before it failed; its cells speak of this warning.
-        skipped = task.kind is TaskKind.QUANTIZE and task.state is TaskState.SKIPPED
-        failed = task.kind in (TaskKind.QUANTIZE, TaskKind.TRAIN) and task.state is TaskState.FAILED
-        if task.failure and (failed or skipped):
-            yield f"{name} {'failed' if failed else 'was not done'}: {task.failure.what} ({task.failure.todo})"
-    for model in entry.spec.models:
-        if model.calibration and model.calibration.mixed:
-            yield f"{model.name}: nodes of any instruction set calibrated it: its table is not exact to the bit"
-        if model.calibration and model.calibration.scales:
-            uncorrected = "" if model.calibration.data else ", with no samples to correct biases on"
-            yield f"{model.name}: the job brought its scale table{uncorrected}"
-    kinds: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
-    for name, detail in entry.plan.details.items():
-        place = f"{detail.model}/{detail.target}"
-
-        def kinds_of(quantization: str, place: str = place, detail: Detail = detail) -> tuple[set[str], set[str]]:
-            return kinds.setdefault((place, detail.engine, quantization), (set(), set()))
-
-        match entry.results.get(name):
-            case BenchmarkResult() as result:
-                int8 = [row for row in result.rows if row.precision == "int8"]
-                for row in int8:
-                    kinds_of(row.quantization)[0].add(f"{row.form} of {result.engine_version}")
-                if any(row.quantizable_nodes and not row.int8_nodes for row in int8):
-                    yield f"{detail.model}: {result.engine} ran none of the INT8 model's nodes in INT8"
-            case EvaluateResult(precision="int8") as result:
-                kinds_of(result.quantization)[1].add(f"{result.form} of {result.engine_version}")
-    for (place, engine, _), (timed, evaluated) in kinds.items():
-        name = place.rpartition("/")[0]
-        if len(evaluated) > 1:
-            yield f"{name}: the evaluation on {engine} is spread over nodes of different kinds"
-        elif timed and evaluated and timed != evaluated:
-            ran, judged = ", ".join(sorted(timed)), ", ".join(evaluated)
-            yield f"{name}: on {engine} the latency is of form {ran}, the accuracy of form {judged} on another node"

@@ -1,6 +1,6 @@
 """Writes the networks of the job with random weights, and random samples to calibrate with. Downloads nothing.
 
-python prepare.py DIRECTORY [NAME …]
+python prepare.py [DIRECTORY [NAME …]]
 """
 
 import sys
@@ -69,4 +69,4 @@ def main(root: Path, wanted: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]) if sys.argv[1:] else Path(__file__).parent / "data", sys.argv[2:])

@@ -24,7 +24,13 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Job, TaskState
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.spec import CalibrationSpec, FileRef
-from quantfleet_domain.jobs.work import CalibrateResult, InspectResult, KeptPartial, RecallResult, SumsResult
+from quantfleet_domain.jobs.task_results import (
+    CalibrateResult,
+    InspectResult,
+    KeptPartial,
+    RecallResult,
+    SumsResult,
+)
 from quantfleet_domain.reporting.report import Report
 from quantfleet_protos.v1 import job_pb2
 from quantfleet_wire.codec import encode

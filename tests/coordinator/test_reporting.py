@@ -11,8 +11,16 @@ from quantfleet_coordinator.store.records import JobRecord
 from quantfleet_domain.errors import ErrorCode
 from quantfleet_domain.hardware.facts import DeviceFacts, Package
 from quantfleet_domain.jobs.lifecycle import Failure, Job, TaskState
+from quantfleet_domain.jobs.measured import (
+    BenchmarkResult,
+    ClassOutcome,
+    EvaluateResult,
+    Measured,
+    Ratio,
+)
 from quantfleet_domain.jobs.plan import shard_of
-from quantfleet_domain.jobs.work import Absence, BenchmarkResult, ClassOutcome, EvaluateResult, Measured, Ratio, Result
+from quantfleet_domain.jobs.task_results import Result
+from quantfleet_domain.jobs.work import Absence
 from quantfleet_domain.measurement.latency import summarize
 from quantfleet_domain.measurement.quiet import Conditions
 from quantfleet_domain.reporting.report import Report

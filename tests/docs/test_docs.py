@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from tests.docs.pages import DOCS, ROOT, rows_of, section_of, text_of
 
-from quantfleet.jobfile import document, fastdeploy, judging, measuring, samples
+from quantfleet.jobfile import document, fastdeploy, judging, measuring, quantizing, samples, trainings
 from quantfleet_coordinator.jobs.dispatcher import LONGEST_POLL_S
 from quantfleet_coordinator.settings import Settings
 from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES, DEFAULT_CALIBRATOR
@@ -21,8 +22,8 @@ from quantfleet_domain.hardware import pools
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import ENGINE_RETRIES, INFRASTRUCTURE_RETRIES
 from quantfleet_domain.jobs.manifest import Sample
-from quantfleet_domain.jobs.plan import SMALLEST_SHARD
-from quantfleet_domain.jobs.spec import METRICS
+from quantfleet_domain.jobs.settling import SMALLEST_SHARD
+from quantfleet_domain.jobs.spec import METRICS, PRECISIONS, QUANTIZATIONS
 from quantfleet_domain.measurement.protocol import Protocol
 from quantfleet_domain.measurement.quiet import LIMITS
 from quantfleet_domain.reporting import gates
@@ -32,36 +33,9 @@ from quantfleet_domain.reporting.report import JobSummary, Report
 from quantfleet_wire.errors import EXIT_CODE_OF, STATUS_OF
 from quantfleet_worker.agent.agent import POLL_S
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in ("README.md", "deploy/README.md"))]
 PAGES += sorted((ROOT / "examples").glob("*/README.md"))
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-
-
-def _text(page: str) -> str:
-    return (DOCS / page).read_text()
-
-
-def _section(page: str, heading: str) -> str:
-    """What stands between a heading and the next one of its level or above."""
-    found = re.search(rf"(?ms)^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,2}} |\Z)", _text(page))
-    assert found, f"docs/{page} has no section {heading!r}"
-    return found[2]
-
-
-def _rows(text: str, width: int | None = None) -> dict[str, list[str]]:
-    """The rows of all tables (of so many columns) by every `name` in their first cell."""
-    rows: dict[str, list[str]] = {}
-    lines = text.splitlines()
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if following.startswith("|---") or len(cells) != (width or len(cells)):
-            continue
-        for name in re.findall(r"`([^`]+)`", cells[0]) if cells else ():
-            assert name not in rows, f"{name} has two rows"
-            rows[name] = cells
-    return rows
 
 
 def _slug(heading: str) -> str:
@@ -73,7 +47,7 @@ def _slug(heading: str) -> str:
 
 
 def test_every_error_code_has_one_row_with_its_category_status_and_exit_code() -> None:
-    rows = _rows(_text("reference/errors.md"), width=6)
+    rows = rows_of(text_of("reference/errors.md"), width=6)
     assert sorted(rows) == sorted(ErrorCode)
     for code, category in CATALOGUE.items():
         expected = [f"`{category}`", f"`{STATUS_OF[category].name}`", str(EXIT_CODE_OF[category])]
@@ -82,7 +56,7 @@ def test_every_error_code_has_one_row_with_its_category_status_and_exit_code() -
 
 
 def test_every_category_has_its_status_and_exit_code() -> None:
-    rows = _rows(_text("reference/errors.md"), width=3)
+    rows = rows_of(text_of("reference/errors.md"), width=3)
     assert {name: cells[1:] for name, cells in rows.items()} == {
         category: [f"`{STATUS_OF[category].name}`", str(EXIT_CODE_OF[category])] for category in STATUS_OF
     }
@@ -94,6 +68,9 @@ SECTIONS = {
     "The job": document.JOB_KEYS,
     "A model": document.MODEL_KEYS,
     "Calibration": document.CALIBRATION_KEYS,
+    "Given": quantizing.GIVEN_KEYS,
+    "Distill": trainings.DISTILL_KEYS,
+    "QAT": trainings.QAT_KEYS,
     "Evaluate": judging.KEYS,
     "Data": samples.KEYS,
     "A target": measuring.TARGET_KEYS,
@@ -104,7 +81,7 @@ SECTIONS = {
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_every_key_of_the_job_file_has_a_row_and_no_other_has(heading: str) -> None:
-    assert sorted(_rows(_section("reference/job-file.md", heading))) == sorted(SECTIONS[heading])
+    assert sorted(rows_of(section_of("reference/job-file.md", heading))) == sorted(SECTIONS[heading])
 
 
 @pytest.mark.parametrize(
@@ -113,6 +90,9 @@ def test_every_key_of_the_job_file_has_a_row_and_no_other_has(heading: str) -> N
         ("Calibration", "calibrator", DEFAULT_CALIBRATOR),
         ("Calibration", "percentile", f"{document.DEFAULT_PERCENTILE:.10g}"),
         ("Calibration", "shards", f" {SMALLEST_SHARD} samples"),
+        ("Distill", "batch_size", str(trainings.DEFAULT_BATCH_SIZE)),
+        ("QAT", "save_interval", str(trainings.DEFAULT_SAVE_INTERVAL)),
+        ("QAT", "log_iters", str(trainings.DEFAULT_LOG_INTERVAL)),
         ("Benchmark", "warmup", str(measuring.DEFAULT_WARMUP)),
         ("Benchmark", "repeat", str(measuring.DEFAULT_REPEAT)),
         ("The job", "patience", f"{measuring.DEFAULT_PATIENCE_S:g} s"),
@@ -120,7 +100,7 @@ def test_every_key_of_the_job_file_has_a_row_and_no_other_has(heading: str) -> N
     ],
 )
 def test_defaults_of_the_job_file_are_those_of_the_code(heading: str, key: str, default: str) -> None:
-    row = _rows(_section("reference/job-file.md", heading))[key]
+    row = rows_of(section_of("reference/job-file.md", heading))[key]
     assert default in (row[3] if default.startswith(" ") or key == "apiVersion" else row[2])
 
 
@@ -130,30 +110,31 @@ def test_defaults_of_the_job_file_are_those_of_the_code(heading: str, key: str, 
         ("Calibration", "calibrator", list(CALIBRATOR_NAMES)),
         ("Evaluate", "metrics", list(METRICS)),
         ("A target", "engines", list(ENGINES)),
+        ("A target", "precisions", list(PRECISIONS)),
     ],
 )
 def test_every_choice_of_the_job_file_is_named(heading: str, key: str, known: list[str]) -> None:
-    row = " ".join(_rows(_section("reference/job-file.md", heading))[key])
+    row = " ".join(rows_of(section_of("reference/job-file.md", heading))[key])
     assert [name for name in known if f"`{name}`" not in row] == []
 
 
 def test_every_calibrator_is_explained() -> None:
-    assert sorted(_rows(_section("guide/calibration.md", "Calibrators"))) == sorted(CALIBRATOR_NAMES)
+    assert sorted(rows_of(section_of("guide/calibration.md", "Calibrators"))) == sorted(CALIBRATOR_NAMES)
 
 
 def test_every_quantity_of_a_gate_has_a_row() -> None:
-    section = _section("reference/job-file.md", "Gates")
-    assert sorted(_rows(section)) == sorted(
+    section = section_of("reference/job-file.md", "Gates")
+    assert sorted(rows_of(section)) == sorted(
         ["speedup", "latency_ms", *gates.FIGURES, *METRICS, *gates.DROPS],
     )
-    for name in (*gates.LATENCY_FIELDS, *gates.SPEEDUP_FIELDS, *gates.PRECISIONS):
+    for name in (*gates.LATENCY_FIELDS, *gates.SPEEDUP_FIELDS, *gates.PRECISIONS, *QUANTIZATIONS):
         assert f"`{name}`" in section
     for expression in re.findall(r"`([^`]+ (?:[<>]=?) [\d.]+)`", section):
         gates.parse(expression)
 
 
 def test_every_pool_and_every_fact_has_a_row() -> None:
-    rows = _rows(_section("reference/job-file.md", "Pools"))
+    rows = rows_of(section_of("reference/job-file.md", "Pools"))
     built_in = {pool.name: f"`{pool.selector_text}`" for pool in pools.BUILT_IN_POOLS}
     assert {name: rows.pop(name)[1] for name in built_in} == built_in
     with pytest.raises(QuantfleetError) as caught:
@@ -164,8 +145,9 @@ def test_every_pool_and_every_fact_has_a_row() -> None:
 
 def _job_examples() -> list[tuple[str, str]]:
     found = []
-    for page in ("guide/getting-started.md", "guide/jobs.md", "guide/tasks.md", "../README.md"):
-        blocks = re.findall(r"(?ms)^```yaml\n(.*?)^```", _text(page))
+    guide = [f"guide/{name}.md" for name in ("getting-started", "jobs", "tasks", "quantization")]
+    for page in (*guide, "../README.md"):
+        blocks = [text for text in re.findall(r"(?ms)^```yaml\n(.*?)^```", text_of(page)) if "apiVersion" in text]
         found += [(f"{page}: {re.findall(r'name: (.*)', block)[0]}", block) for block in blocks]
     return found
 
@@ -182,6 +164,12 @@ def test_every_job_in_the_guide_can_be_read(place: str, text: str, tmp_path: Pat
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
     (tmp_path / "val.txt").write_text("c.png 3\n" * 300)
+    quantized = ("mobilenet_nncf.onnx", "resnet50_slim/model.pdmodel", "resnet50_slim/model.pdiparams")
+    for name in (*quantized, "train/a.png", "net.yml", "fp32.pdparams"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x22\x10DequantizeLinear \x1a\x11dequantize_linear")
+    (tmp_path / "train.txt").write_text("a.png 3\n" * 4)
+    (tmp_path / "act.yaml").write_text("QuantAware: {}\n")
     (tmp_path / "reviews.txt").write_text("a.txt 1\n" * 300)
     for name in ("train", "val"):
         (tmp_path / "cityscapes" / f"{name}.txt").write_text("a.png m.png\n" * 100)
@@ -209,13 +197,13 @@ def _report_fields(kind: Any, place: str) -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize(("place", "names"), list(_report_fields(Report, "The document")))
 def test_every_field_of_the_report_has_a_row_and_no_other_has(place: str, names: list[str]) -> None:
     whole = place == "The document"
-    rows = _rows(_section("reference/report.md", place if whole else f"`{place}`"))
+    rows = rows_of(section_of("reference/report.md", place if whole else f"`{place}`"))
     assert list(rows) == (["schema"] if whole else []) + names
 
 
 def test_the_columns_of_the_csv_are_those_listed() -> None:
     empty = Report(JobSummary("id", "name", "succeeded"), (), (), {}, "", {}, (), (), (), ())
-    listed = re.findall(r"`([a-z0-9_]+)`", _section("reference/report.md", "CSV columns").split("\n\n")[-1])
+    listed = re.findall(r"`([a-z0-9_]+)`", section_of("reference/report.md", "CSV columns").split("\n\n")[-1])
     assert listed == to_csv(empty).splitlines()[0].split(",")
 
 
@@ -231,7 +219,7 @@ def test_the_columns_of_the_csv_are_those_listed() -> None:
     ],
 )
 def test_every_field_of_a_format_is_on_its_page(heading: str, kinds: tuple[Any, ...]) -> None:
-    section = _section("reference/formats.md", heading)
+    section = section_of("reference/formats.md", heading)
     named = set(re.findall(r"`([^`]+)`", section))
     assert {field.name for kind in kinds for field in fields(kind)} <= named
 
@@ -240,7 +228,7 @@ def test_every_field_of_a_format_is_on_its_page(heading: str, kinds: tuple[Any, 
 
 
 def test_every_limit_of_quiet_is_in_its_table() -> None:
-    section = _section("guide/measurement.md", "Quiet or noisy")
+    section = section_of("guide/measurement.md", "Quiet or noisy")
     stated = re.findall(r"(?m)^\| [^|]+ \| `(\w+)` \| ([\d.]+)", section)
     assert {name: float(limit) for name, limit in stated} == {
         field.name: getattr(LIMITS, field.name) for field in fields(LIMITS)
@@ -248,7 +236,7 @@ def test_every_limit_of_quiet_is_in_its_table() -> None:
 
 
 def test_the_terms_of_operations_are_those_of_the_code() -> None:
-    text = _text("guide/operations.md")
+    text = text_of("guide/operations.md")
     defaults = Settings(Path())
     assert f"| lease without a heartbeat | {defaults.lease_s:g} s |" in text
     assert f"| heartbeat | {defaults.heartbeat_s:g} s |" in text
@@ -278,6 +266,6 @@ def test_every_relative_link_leads_somewhere(name: str) -> None:
 
 
 def test_every_page_of_the_guide_and_the_reference_is_in_the_index() -> None:
-    linked = set(re.findall(r"\]\(([^)#\s]+)", _text("README.md")))
+    linked = set(re.findall(r"\]\(([^)#\s]+)", text_of("README.md")))
     pages = {f"{folder}/{page.name}" for folder in ("guide", "reference") for page in (DOCS / folder).glob("*.md")}
     assert pages <= linked

@@ -12,8 +12,17 @@ from hypothesis import strategies as st
 
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.jobs.lifecycle import Failure
+from quantfleet_domain.jobs.measured import (
+    BenchmarkResult,
+    EvaluateResult,
+    Measured,
+)
 from quantfleet_domain.jobs.spec import JobSpec
-from quantfleet_domain.jobs.work import BenchmarkResult, CalibrateWork, EvaluateResult, Measured, Result, Work
+from quantfleet_domain.jobs.task_results import Result
+from quantfleet_domain.jobs.work import (
+    CalibrateWork,
+    Work,
+)
 from quantfleet_protos.v1 import base_pb2, hardware_pb2, job_pb2, task_pb2
 from quantfleet_wire.codec import decode, decode_union, encode
 

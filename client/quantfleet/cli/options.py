@@ -1,6 +1,7 @@
 """Options that several commands share, and where credentials and state are by default. Not for what commands do."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -31,10 +32,24 @@ Workers = Annotated[
     typer.Option("--workers", min=1, help="Worker processes that share this machine's cores. Default: two at most."),
 ]
 
+
+def _installed(packages: list[str] | None) -> list[str] | None:
+    """The packages as given. Raises QuantfleetError(ENGINE_MISSING) for one that no job could run here."""
+    for package in packages or ():
+        if find_spec(package.partition(".")[0]) is None:  # looking for what is inside would run it
+            what = f"the package {package} is not installed here, and --allow-code names it"
+            todo = "install it in quantfleet's own environment, or correct its name: that by which Python imports it"
+            raise QuantfleetError(ErrorCode.ENGINE_MISSING, what, todo)
+    return packages
+
+
 AllowCode = Annotated[
     list[str] | None,
     typer.Option(
-        "--allow-code", metavar="PACKAGE", help="Python package, installed here, whose code jobs may run; repeatable."
+        "--allow-code",
+        metavar="PACKAGE",
+        callback=_installed,
+        help="Python package, installed here, whose code jobs may run; repeatable.",
     ),
 ]
 

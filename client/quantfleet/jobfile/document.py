@@ -6,6 +6,7 @@ from pathlib import Path
 from quantfleet.jobfile import judging, measuring, models, quantizing, samples, scales
 from quantfleet.jobfile.judging import EvaluatePart
 from quantfleet.jobfile.models import ModelFiles
+from quantfleet.jobfile.quantized import is_quantized
 from quantfleet.jobfile.quantizing import QuantizationPart
 from quantfleet.jobfile.samples import Found
 from quantfleet.jobfile.tree import Value, parse
@@ -172,7 +173,7 @@ def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
     calibration_part = _calibration(calibration, calibration_data, base) if calibration else None
     evaluate_part = judging.evaluation(evaluate, evaluate_data, base) if evaluate else None
     targets = keys.get("targets", job.get("targets"))
-    quantized = quantizing.is_quantized(files)
+    quantized = is_quantized(files)
     if quantized and calibration_part:
         todo = "give its FP32 model, or leave the calibration out"
         raise keys["path"].error(f"{path} is quantized already, and the job calibrates it", todo)
@@ -180,13 +181,14 @@ def _model(value: Value, job: dict[str, Value], base: Path) -> ModelPart:
     calibrated = calibration_part.samples if calibration_part else ()
     quantization = quantizing.quantizations(named, files, calibrated, base)
     # A recipe reads its samples itself; all others become the model's input as its configuration says.
-    distilled = [sample for part in quantization.trainings if part.method == "distill" for sample in part.samples]
-    found = [*calibrated, *(evaluate_part.samples if evaluate_part else ()), *distilled]
+    fed = [part for part in (calibration_part, evaluate_part, quantization.training("distill")) if part]
     return ModelPart(
         name=name,
         files=files,
         input_shapes=_input_shapes(keys["input_shapes"]) if "input_shapes" in keys else (),
-        preprocess=_preprocess(value, files, (calibration_data, evaluate_data), base, found),
+        preprocess=_preprocess(
+            value, files, (calibration_data, evaluate_data), base, [sample for part in fed for sample in part.samples]
+        ),
         calibration=calibration_part,
         targets=measuring.targets(targets, default_precisions(calibration_part is not None, quantization, quantized)),
         evaluate=evaluate_part,

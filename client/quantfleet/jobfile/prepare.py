@@ -8,8 +8,8 @@ from quantfleet.jobfile import document, scales
 from quantfleet.jobfile.document import CalibrationPart, JobDocument, ModelPart
 from quantfleet.jobfile.judging import EvaluatePart
 from quantfleet.jobfile.models import ModelFiles
-from quantfleet.jobfile.quantizing import TrainingPart
 from quantfleet.jobfile.samples import Found
+from quantfleet.jobfile.trainings import TrainingPart
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.plan import CORRECTION_SAMPLES, spread

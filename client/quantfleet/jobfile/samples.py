@@ -66,6 +66,20 @@ def find(data: Value, keys: dict[str, Value], base: Path, kind: OutputKind | Non
     return tuple(chosen)
 
 
+def find_taught(data: Value, keys: dict[str, Value], base: Path) -> tuple[Found, ...]:
+    """The samples that a network learns from, as `find` finds them; a list may say a label or a mask of each, or
+    nothing, and its first line tells which."""
+    kind = None
+    if "list" in keys and "annotations" not in keys:
+        file = keys["list"].path(base)
+        root = keys["path"].path(base) if "path" in keys else file.parent
+        first = next((line.strip() for line in _lines(file) if line.strip()), "")
+        name, last = _parts(first)
+        if name and not (root / first).is_file() and (root / last).is_file():
+            kind = OutputKind.PIXELS
+    return find(data, keys, base, kind)
+
+
 def _of_directory(value: Value, directory: Path) -> list[Found]:
     if not directory.is_dir():
         what = f"there is no directory {directory}"
@@ -91,22 +105,30 @@ def _of_annotations(file: Path, directory: Path | None) -> list[Found]:
 
 
 def _of_list(file: Path, directory: Path | None, kind: OutputKind | None) -> list[Found]:
+    root = file.parent if directory is None else directory
+    return [_of_line(line.strip(), f"{file}:{i}", root, kind) for i, line in enumerate(_lines(file), 1) if line.strip()]
+
+
+def _lines(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        return file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         what = f"the list {file} cannot be read: {reason}"
         raise QuantfleetError(ErrorCode.DATA_NOT_FOUND, what, "give a file with lines `path label`") from error
-    root = file.parent if directory is None else directory
-    return [_of_line(line.strip(), f"{file}:{i}", root, kind) for i, line in enumerate(lines, 1) if line.strip()]
+
+
+def _parts(line: str) -> tuple[str, str]:
+    """What stands before the last space of a line, or where it has none the last tab, and what stands behind it."""
+    name, _, last = line.rpartition(" ") if " " in line else line.rpartition("\t")
+    return name.strip(), last
 
 
 def _of_line(line: str, place: str, root: Path, kind: OutputKind | None) -> Found:
     # A name may hold spaces and end in a number, so the whole line is tried as a path first.
     if kind is None and (root / line).is_file():
         return Found(line, root / line)
-    name, _, last = line.rpartition(" ") if " " in line else line.rpartition("\t")
-    name = name.strip()
+    name, last = _parts(line)
     label = int(last) if name and last.isdecimal() else None
     if kind is OutputKind.CLASSES and label is None:
         what = f"{place}: {line!r} has no label"

@@ -3,9 +3,9 @@
 from importlib import resources
 from typing import Any
 
-from quantfleet.rendering.plots import accuracy_plot, latency_plot
+from quantfleet.rendering.plots import accuracy_plot, latency_plot, loss_plot
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.reporting import words
+from quantfleet_domain.reporting import origins, words
 from quantfleet_domain.reporting.report import Report
 from quantfleet_domain.reporting.sections import gates, latency, remaining
 from quantfleet_domain.reporting.table import METRIC_LABELS, Row, Table, tables
@@ -38,6 +38,8 @@ def _content(report: Report) -> dict[str, Any]:
     shown = tables(report)
     sections = remaining(report)
     verdicts = gates(report)
+    losses = [Markup(plot) for i, trained in enumerate(report.training) if (plot := loss_plot(trained, i))]  # noqa: S704
+    plots = {origins.training(report).title: losses}
     measured = any(result.latency_ms for result in report.results)
     return {
         "job": report.job,
@@ -48,7 +50,7 @@ def _content(report: Report) -> dict[str, Any]:
         "tables": [(latency(t, t.precisions), Markup(latency_plot(report, t))) for t in shown],  # noqa: S704
         "accuracy_plot": Markup(accuracy_plot(report, shown[0])) if shown else "",  # noqa: S704
         "accuracy_setting": shown[0].title if shown else "",
-        "sections": [section for section in sections if section.title != verdicts.title],
+        "sections": [(s, plots.get(s.title, [])) for s in sections if s.title != verdicts.title],
         "protocol": f"{words.PROTOCOL} {words.runs(report)}." if measured else "",
         "job_file": report.job_file,
     }

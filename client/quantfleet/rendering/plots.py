@@ -7,7 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from quantfleet_domain.reporting.gates import PRECISIONS
-from quantfleet_domain.reporting.report import Report, Result
+from quantfleet_domain.reporting.making import Training
+from quantfleet_domain.reporting.report import (
+    Report,
+    Result,
+)
 from quantfleet_domain.reporting.table import METRIC_LABELS, Table, main_metric
 from quantfleet_domain.reporting.words import milliseconds, precision_label
 
@@ -118,6 +122,7 @@ def accuracy_plot(report: Report, table: Table) -> str:
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
+        alike = {_identity(r): [o for o, _, _ in points if _identity(o) == _identity(r)] for r, _, _ in points}
         baselines = {_identity(r): (x, y) for r, x, y in points if r.precision == "fp32"}
         for result, x, y in points:
             start = baselines.get(_identity(result))
@@ -127,7 +132,7 @@ def accuracy_plot(report: Report, table: Table) -> str:
         for index, (result, x, y) in enumerate(sorted(points, key=lambda point: point[1])):
             axes.plot(x, y, "o", color=_SERIES.get(result.precision, _INK), markersize=9, markeredgecolor=_PAGE)
             axes.annotate(
-                f"{_short(result.model)}\n{result.engine} {precision_label(result.precision)}",
+                f"{_short(result.model)}\n{result.engine} {_label(result, alike[_identity(result)])}",
                 (x, y),
                 (0, 9 if index % 2 == 0 else -28),
                 textcoords="offset points",
@@ -150,6 +155,41 @@ def accuracy_plot(report: Report, table: Table) -> str:
         for r, x, y in points
     )
     return _svg(draw, 3.4, 46, f"Accuracy against latency. {alternative}.", f"accuracy-{_slug(table)}")
+
+
+def loss_plot(training: Training, place: int) -> str:
+    """The loss by iteration, with a line at the model that was taken (SVG, or empty); `place` tells plots of one page
+    apart."""
+    losses = sorted((int(iteration), loss) for iteration, loss in training.losses.items())
+    if len(losses) < 2:
+        return ""
+
+    late = 2 * training.best_iteration > losses[0][0] + losses[-1][0]
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        axes.plot(*zip(*losses, strict=True), color=_SERIES["int8"], linewidth=1.4)
+        axes.axvline(training.best_iteration, color=_QUIET, linewidth=1, linestyle="--")
+        axes.annotate(
+            "taken",
+            (training.best_iteration, 1),
+            (-4 if late else 4, -2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right" if late else "left",
+            va="top",
+            fontsize=8,
+            color=_QUIET,
+        )
+        axes.set_ylim(bottom=min(0.0, losses[-1][1]))
+        axes.set_xlabel(f"Iteration of {training.method}, {_short(training.model)}")
+        axes.set_ylabel("Loss")
+        axes.tick_params(axis="y", colors=_QUIET)
+        axes.grid()
+
+    ends = " to ".join(f"{loss:.4g} at iteration {iteration}" for iteration, loss in (losses[0], losses[-1]))
+    alternative = f"Training loss of {training.model} by {training.method}: from {ends}, best {training.best_iteration}"
+    return _svg(draw, 2.2, 46, alternative, f"loss-{place}")
 
 
 def _bar(axes: "Axes", position: float, result: Result) -> None:

@@ -11,11 +11,11 @@ from quantfleet_coordinator.jobs.ledger import Ledger
 from quantfleet_coordinator.reporting import Devices, write_report
 from quantfleet_coordinator.store.base import storable
 from quantfleet_domain.errors import Category, ErrorCode, QuantfleetError
-from quantfleet_domain.jobs.assignment import numerics_of
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Task, TaskKind, TaskState
+from quantfleet_domain.jobs.made import numerics_of
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.task_results import (
     CalibrateResult,
     InspectResult,
     KeptPartial,

@@ -10,10 +10,11 @@ from quantfleet_coordinator.jobs.ledger import Ledger
 from quantfleet_coordinator.store.base import Record, storable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Starved, Task, TaskState
+from quantfleet_domain.jobs.measured import BenchmarkResult
 from quantfleet_domain.jobs.placement import Candidate, Claim, Place, choose, reason, why_not
 from quantfleet_domain.jobs.results import check_result
+from quantfleet_domain.jobs.task_results import Result
 from quantfleet_domain.jobs.validation import is_readable
-from quantfleet_domain.jobs.work import BenchmarkResult, Result
 from quantfleet_protos.v1 import fleet_pb2, task_pb2
 from quantfleet_wire.codec import encode
 

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from quantfleet_coordinator.store.records import EventRecord, JobRecord, TaskRecord
 from quantfleet_domain.errors import ErrorCode
-from quantfleet_domain.jobs.assignment import Requirement, files_of, is_idle, requirement, slices_of, work
+from quantfleet_domain.jobs.assignment import (
+    files_of,
+    is_idle,
+    slices_of,
+    work,
+)
 from quantfleet_domain.jobs.lifecycle import (
     ENDED,
     Effect,
@@ -23,8 +28,17 @@ from quantfleet_domain.jobs.lifecycle import (
 )
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.plan import Plan, make_plan
+from quantfleet_domain.jobs.requirements import (
+    Requirement,
+    requirement,
+)
 from quantfleet_domain.jobs.spec import FileRef, JobSpec, ModelSpec
-from quantfleet_domain.jobs.work import MergeResult, RecallResult, Result, Work
+from quantfleet_domain.jobs.task_results import (
+    MergeResult,
+    RecallResult,
+    Result,
+)
+from quantfleet_domain.jobs.work import Work
 from quantfleet_protos.v1 import base_pb2, control_pb2, job_pb2, task_pb2
 from quantfleet_wire.codec import decode, decode_union, encode
 

@@ -28,7 +28,7 @@ from quantfleet_domain.hardware.pools import BUILT_IN_POOLS, Selector, parse
 from quantfleet_domain.jobs.lifecycle import Cancelled, Event, Failure, Leased, Lost, Task, TaskChanged, TaskState
 from quantfleet_domain.jobs.manifest import Manifest
 from quantfleet_domain.jobs.placement import Candidate, Claim
-from quantfleet_domain.jobs.work import Result
+from quantfleet_domain.jobs.task_results import Result
 
 
 class Ledger:

@@ -19,8 +19,8 @@ from quantfleet_coordinator.store.base import Store
 from quantfleet_coordinator.store.records import AuditRecord
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.spec import JobSpec
+from quantfleet_domain.jobs.task_results import ReportResult
 from quantfleet_domain.jobs.validation import is_readable
-from quantfleet_domain.jobs.work import ReportResult
 from quantfleet_protos.v1 import base_pb2, control_pb2, control_pb2_grpc
 from quantfleet_wire.codec import decode, encode
 from quantfleet_wire.identity import NAME, Kind, Role, current_peer

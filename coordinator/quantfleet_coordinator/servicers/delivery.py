@@ -4,9 +4,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from quantfleet_coordinator.jobs.entry import JobEntry
-from quantfleet_domain.jobs.assignment import corrections_of, scales_of
+from quantfleet_domain.jobs.made import (
+    corrections_of,
+    scales_of,
+)
+from quantfleet_domain.jobs.measured import BenchmarkResult
 from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import BenchmarkResult, ModelForm, QuantizeResult, TrainResult
+from quantfleet_domain.jobs.task_results import (
+    QuantizeResult,
+    TrainResult,
+)
+from quantfleet_domain.jobs.work import ModelForm
 
 
 def delivered_files(entry: JobEntry) -> list[FileRef]:

@@ -9,7 +9,7 @@ from quantfleet_coordinator.jobs.dispatcher import Dispatcher
 from quantfleet_coordinator.store.base import storable
 from quantfleet_domain.errors import CATALOGUE, ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Failure
-from quantfleet_domain.jobs.work import Result
+from quantfleet_domain.jobs.task_results import Result
 from quantfleet_protos.v1 import fleet_pb2, fleet_pb2_grpc
 from quantfleet_wire.codec import decode_union
 from quantfleet_wire.identity import current_peer

@@ -1,109 +1,73 @@
-"""From a task to what it asks of a device and of a worker, given the results of the tasks that it needs. Pure."""
+"""From a task to what it asks of a worker, by the results of those that it needs. Not of a device (`requirements`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
-from quantfleet_domain.calibration.correction import CHECKPOINTS
-from quantfleet_domain.calibration.graph import MIXED, NumericsClass
-from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
-from quantfleet_domain.hardware.offers import ENGINES, REFERENCE_ENGINE
+from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import TaskKind
+from quantfleet_domain.jobs.made import (
+    corrections_of,
+    inspected_of,
+    merged_of,
+    model_of,
+    numerics_of,
+    reference_of,
+    scales_of,
+)
 from quantfleet_domain.jobs.plan import Detail, corrected_runtimes, shard_of
 from quantfleet_domain.jobs.spec import TRAINED, FileRef, JobSpec, ModelSpec, kind_of
+from quantfleet_domain.jobs.task_results import (
+    QuantizeResult,
+    RecallResult,
+    Result,
+    TrainResult,
+)
 from quantfleet_domain.jobs.variants import VariantKey, measurable
 from quantfleet_domain.jobs.work import (
     Absence,
     BenchmarkWork,
     CalibrateWork,
-    ChooseResult,
     CorrectWork,
     EvaluateWork,
-    InspectResult,
     InspectWork,
-    MergeResult,
     ModelForm,
-    QuantizeResult,
     QuantizeWork,
-    RecallResult,
-    Result,
     ScoreWork,
-    SettleResult,
     Slice,
-    TrainResult,
     TrainWork,
     Validation,
     Variant,
     Work,
 )
 
-DISTILLERS = ("paddleslim",)
-"""The packages that a distillation needs besides Paddle."""
 NOT_MADE = "its quantized model was not made: see the warnings"
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """What a device must have to be given a task. `cores`: how many a benchmark pins; `numerics`: a class; `software`:
-    packages besides the engines; `code`: a user's package that the node's owner must have allowed."""
-
-    engines: tuple[str, ...]
-    pool: str
-    exclusive: bool
-    cores: int
-    numerics: NumericsClass | None
-    software: tuple[str, ...] = ()
-    code: str = ""
-
-
-def requirement(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Requirement:
-    """What a device needs for this task, given the results of the tasks that it needs."""
-    model = _model(spec, detail)
-    match detail.kind:
-        case TaskKind.CALIBRATE | TaskKind.SCORE | TaskKind.CORRECT:
-            return Requirement((REFERENCE_ENGINE,), "", False, 1, numerics_of(model, results))
-        case TaskKind.BENCHMARK:
-            target = model.targets[detail.target]
-            return Requirement((detail.engine,), target.pool, True, max(target.threads), None)
-        case TaskKind.EVALUATE:
-            return Requirement((detail.engine,), model.targets[detail.target].pool, False, 1, None)
-        case TaskKind.TRAIN:
-            package = model.training(detail.quantization).package
-            software = () if package else DISTILLERS
-            return Requirement((REFERENCE_ENGINE, "paddle-cpu"), "", False, 1, None, software, package)
-        case TaskKind.QUANTIZE if detail.runtime == "paddle":
-            return Requirement(("paddle-cpu",), "", False, 1, None)
-        case TaskKind.INSPECT if model.format == "paddle":
-            return Requirement((REFERENCE_ENGINE, "paddle-cpu"), "", False, 1, None)
-        case _:
-            return Requirement((REFERENCE_ENGINE,), "", False, 1, None)
 
 
 def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
     """What a worker is asked to do for this task, given the results (by task id) of the tasks that it needs."""
-    model = _model(spec, detail)
+    model = model_of(spec, detail)
     match detail.kind:
         case TaskKind.INSPECT:
             return InspectWork(
                 model.name, model.format, model.files, model.input_shapes, model.preprocess, model.quantized
             )
         case TaskKind.CALIBRATE:
-            reference, graph = _reference(model.name, results)
+            reference, graph = reference_of(model.name, results)
             data = data_of(spec, detail, results)
             numerics = numerics_of(model, results)
             return CalibrateWork(model.name, reference, graph, data, model.preprocess, numerics)
         case TaskKind.SCORE:
-            reference, graph = _reference(model.name, results)
+            reference, graph = reference_of(model.name, results)
             return ScoreWork(
                 model=model.name,
                 reference=reference,
                 graph=graph,
-                candidates=_merged(model.name, results).candidates,
+                candidates=merged_of(model.name, results).candidates,
                 data=data_of(spec, detail, results),
                 preprocess=model.preprocess,
                 numerics=numerics_of(model, results),
             )
         case TaskKind.CORRECT:
-            reference, graph = _reference(model.name, results)
+            reference, graph = reference_of(model.name, results)
             return CorrectWork(
                 model=model.name,
                 reference=reference,
@@ -126,7 +90,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 quantization=detail.quantization,
                 format=model.format,
                 files=model.files,
-                reference=_reference(model.name, results)[0],
+                reference=reference_of(model.name, results)[0],
                 scales=scales_of(model, results) if static else None,
                 preprocess=model.preprocess,
                 corrections=corrections_of(model.name, results) if static else None,
@@ -146,7 +110,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 repeat=spec.benchmark.repeat,
                 require_quiet=spec.benchmark.require_quiet,
                 memory=spec.benchmark.memory,
-                input_shapes=_inspected(model.name, results).input_shapes,
+                input_shapes=inspected_of(model.name, results).input_shapes,
                 data=_any_samples(model),
                 preprocess=model.preprocess,
                 kind=kind_of(model.evaluate.metrics) if model.evaluate else None,
@@ -161,7 +125,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
             variant = _variant(model, detail.runtime, VariantKey(detail.precision, detail.quantization), results)
             assert variant is not None
             data = data_of(spec, detail, results)
-            shapes = _inspected(model.name, results).input_shapes
+            shapes = inspected_of(model.name, results).input_shapes
             return EvaluateWork(
                 model=model.name,
                 engine=detail.engine,
@@ -178,20 +142,20 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
 
 def data_of(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Slice:
     """The samples of a calibrate, score, correct or evaluate task; none where there are fewer samples than shards."""
-    model = _model(spec, detail)
+    model = model_of(spec, detail)
     match detail.kind:
         case TaskKind.CALIBRATE:
             recalled = results[f"{model.name}/recall"]
             assert isinstance(recalled, RecallResult)
             manifest, samples = recalled.missing, recalled.samples
         case TaskKind.SCORE:
-            merged = _merged(model.name, results)
+            merged = merged_of(model.name, results)
             manifest, samples = merged.held_back, merged.held_back_samples
         case TaskKind.CORRECT if model.calibration and model.calibration.scales:
             assert model.calibration.data is not None
             manifest, samples = model.calibration.data.manifest, model.calibration.data.samples
         case TaskKind.CORRECT:
-            merged = _merged(model.name, results)
+            merged = merged_of(model.name, results)
             manifest, samples = merged.excerpt, merged.excerpt_samples
         case _:
             assert model.evaluate is not None
@@ -204,40 +168,6 @@ def is_idle(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> boo
     """Whether a task that could be leased has no samples, so that nobody need run it."""
     sharded = (TaskKind.CALIBRATE, TaskKind.SCORE)
     return detail.kind in sharded and data_of(spec, detail, results).count == 0
-
-
-def numerics_of(model: ModelSpec, results: Mapping[str, Result]) -> NumericsClass:
-    """The numerics class in which a model is calibrated: that of its inspection, but for what the job changes.
-
-    The ISA is any where the job allows it, and the statistic another where the job wants extremes alone.
-    """
-    numerics = _inspected(model.name, results).numerics
-    assert numerics is not None
-    if model.calibration and model.calibration.mixed:
-        numerics = replace(numerics, isa=MIXED)
-    if model.calibration and model.calibration.extremes_only:
-        numerics = replace(numerics, statistic_version=EXTREMES_VERSION)
-    return numerics
-
-
-def scales_of(model: ModelSpec, results: Mapping[str, Result]) -> FileRef:
-    """The model's scale table: that which the job brings, or the chosen one where several were candidates."""
-    if model.calibration and model.calibration.scales:
-        return model.calibration.scales
-    chosen = results.get(f"{model.name}/choose")
-    return chosen.scales if isinstance(chosen, ChooseResult) else _merged(model.name, results).scales
-
-
-def corrections_of(model: str, results: Mapping[str, Result]) -> FileRef | None:
-    """The model's bias corrections after the last stage done; None where there are none."""
-    stages = (results.get(f"{model}/settle/{stage}") for stage in range(CHECKPOINTS, -1, -1))
-    return next((found.corrections for found in stages if isinstance(found, SettleResult)), None)
-
-
-def _merged(model: str, results: Mapping[str, Result]) -> MergeResult:
-    found = results[f"{model}/merge"]
-    assert isinstance(found, MergeResult)
-    return found
 
 
 SAMPLES_FOR_LATENCY = 16
@@ -258,7 +188,7 @@ def _train(model: ModelSpec, detail: Detail, results: Mapping[str, Result]) -> T
         model=model.name,
         format=model.format,
         files=model.files,
-        input_shapes=_inspected(model.name, results).input_shapes,
+        input_shapes=inspected_of(model.name, results).input_shapes,
         preprocess=model.preprocess,
         training=training,
         interval=detail.stage,
@@ -297,26 +227,8 @@ def _forms(
         return quantized.forms if isinstance(quantized, QuantizeResult) else None
     # A shape that the job gives may not be the file's own: the reference graph has it.
     if runtime == "onnx" and (model.format != "onnx" or model.input_shapes):
-        return (ModelForm("", (_reference(model.name, results)[0],)),)
+        return (ModelForm("", (reference_of(model.name, results)[0],)),)
     return (ModelForm("", model.files),)
-
-
-def _reference(model: str, results: Mapping[str, Result]) -> tuple[FileRef, FileRef]:
-    """The reference graph of a model that is not quantized, and what calibration knows of it."""
-    found = _inspected(model, results)
-    assert found.reference is not None
-    assert found.graph is not None
-    return found.reference, found.graph
-
-
-def _inspected(model: str, results: Mapping[str, Result]) -> InspectResult:
-    found = results[f"{model}/inspect"]
-    assert isinstance(found, InspectResult)
-    return found
-
-
-def _model(spec: JobSpec, detail: Detail) -> ModelSpec:
-    return next(model for model in spec.models if model.name == detail.model)
 
 
 def files_of(work_: Work) -> tuple[FileRef, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from quantfleet_domain.calibration.graph import MIXED
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.hardware.pools import Selector
-from quantfleet_domain.jobs.assignment import Requirement
+from quantfleet_domain.jobs.requirements import Requirement
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,26 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES, REFERENCE_ENGINE
 from quantfleet_domain.jobs.assignment import slices_of
 from quantfleet_domain.jobs.lifecycle import TaskKind
-from quantfleet_domain.jobs.plan import Detail
-from quantfleet_domain.jobs.spec import OutputKind
-from quantfleet_domain.jobs.validation import is_inside
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.measured import (
     BenchmarkResult,
     BoxOutcome,
-    CalibrateResult,
     ClassOutcome,
     EvaluateResult,
-    EvaluateWork,
-    InspectResult,
-    InspectWork,
     Outcome,
     PixelOutcome,
+)
+from quantfleet_domain.jobs.plan import Detail
+from quantfleet_domain.jobs.spec import OutputKind
+from quantfleet_domain.jobs.task_results import (
+    CalibrateResult,
+    InspectResult,
     QuantizeResult,
     Result,
     SumsResult,
     TrainResult,
-    Work,
 )
+from quantfleet_domain.jobs.validation import is_inside
+from quantfleet_domain.jobs.work import EvaluateWork, InspectWork, Work
 
 
 def check_result(detail: Detail, asked: Work | None, result: Result) -> None:

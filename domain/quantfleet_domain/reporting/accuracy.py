@@ -5,7 +5,13 @@ Everything is counted in integers and divided at the end, so the number of shard
 
 from collections.abc import Sequence
 
-from quantfleet_domain.jobs.work import BoxOutcome, ClassOutcome, EvaluateResult, Outcome, PixelOutcome
+from quantfleet_domain.jobs.measured import (
+    BoxOutcome,
+    ClassOutcome,
+    EvaluateResult,
+    Outcome,
+    PixelOutcome,
+)
 from quantfleet_domain.reporting.report import Accuracy
 
 _UNIT = "percent"

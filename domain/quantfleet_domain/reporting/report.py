@@ -8,24 +8,10 @@ from typing import Any
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.measurement.latency import LatencySummary
 from quantfleet_domain.reporting.codec import UnfitError, from_value, to_value
+from quantfleet_domain.reporting.facts import Fact
+from quantfleet_domain.reporting.making import Calibration, Training
 
 SCHEMA = "quantfleet/report/v1"
-
-Fact = bool | int | float | str | tuple[str, ...]
-"""A fact about hardware, conditions or numerics."""
-
-
-def facts_of(value: object) -> dict[str, Fact]:
-    """The fields of a frozen dataclass as facts: nested ones as `vnni.ratio`, what is None or empty left out."""
-    found: dict[str, Fact] = {}
-    for name, fact in to_value(value).items():
-        if isinstance(fact, dict):
-            found.update({f"{name}.{inner}": value for inner, value in fact.items() if value is not None})
-        elif isinstance(fact, list):
-            found[name] = tuple(str(item) for item in fact)
-        elif fact is not None and fact != "":
-            found[name] = fact
-    return found
 
 
 @dataclass(frozen=True)
@@ -63,76 +49,6 @@ class ModelEntry:
     name: str
     format: str
     sha256: str
-
-
-@dataclass(frozen=True)
-class BiasCorrection:
-    """What was done to biases: on so many samples, in `stages` passes of `seconds` wall time over all shards."""
-
-    sha256: str
-    samples: int
-    layers: int
-    stages: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Outlier:
-    """A sample that drives the range of `tensors` tensors: its largest magnitude in the `worst` is `absmax`, where all
-    samples that do not drive it stay below `without`."""
-
-    sample: str
-    tensors: int
-    worst: str
-    absmax: float
-    without: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How one model's scale table was made. `scales_sha256` names its bytes, `seconds` is wall time of all shards.
-
-    `calibrator` is what the job asked for, `chosen` what came of `auto` for the whole model, by the `scores` of the
-    candidates (output SQNR on samples held back, dB). `recalled` samples were known from earlier jobs; `collectors` are
-    what counted the others. `excluded` layers stayed in float by their measured error.
-    """
-
-    calibrator: str
-    samples: int
-    shards: int
-    scales_sha256: str
-    numerics_class: Mapping[str, Fact]
-    seconds: float | None
-    parameter: float | None = None
-    chosen: str | None = None
-    scores: Mapping[str, float] | None = None
-    recalled: int | None = None
-    collectors: tuple[str, ...] = ()
-    ties: bool | None = None
-    bias_correction: BiasCorrection | None = None
-    excluded: tuple[str, ...] = ()
-    outliers: tuple[Outlier, ...] = ()
-
-
-@dataclass(frozen=True)
-class Training:
-    """A training that made a quantized model: `iterations` in `intervals`, `seconds` wall time of all of them together.
-
-    `best_iteration` is that of the model that was taken, for its `metric` of `best_value` on the validation data (both
-    None where the last was taken). `losses` are by iteration, `checkpoint_sha256` names the last checkpoint.
-    """
-
-    model: str
-    method: str
-    iterations: int
-    intervals: int
-    samples: int
-    seconds: float
-    best_iteration: int
-    metric: str | None
-    best_value: float | None
-    losses: Mapping[str, float]
-    checkpoint_sha256: str
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,11 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from quantfleet_domain.reporting.codec import is_optional_field, union_members
-from quantfleet_domain.reporting.report import SCHEMA, Calibration, Report
+from quantfleet_domain.reporting.making import Calibration
+from quantfleet_domain.reporting.report import (
+    SCHEMA,
+    Report,
+)
 
 _SCALARS = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 

@@ -3,7 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from quantfleet_domain.reporting.report import Calibration, FleetDevice, Report, Result
+from quantfleet_domain.reporting.making import Calibration
+from quantfleet_domain.reporting.report import (
+    FleetDevice,
+    Report,
+    Result,
+)
 
 PRECISION_LABELS = {
     "fp32": "FP32",

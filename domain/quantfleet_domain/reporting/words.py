@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping
 
-from quantfleet_domain.reporting.report import Absent, BiasCorrection, Calibration, Fact, Report, Result, SpeedupFigure
+from quantfleet_domain.reporting.facts import Fact
+from quantfleet_domain.reporting.making import (
+    BiasCorrection,
+    Calibration,
+)
+from quantfleet_domain.reporting.report import (
+    Absent,
+    Report,
+    Result,
+    SpeedupFigure,
+)
 from quantfleet_domain.reporting.table import PRECISION_LABELS
 
 MISSING = "—"

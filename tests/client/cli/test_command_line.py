@@ -115,6 +115,16 @@ def test_more_workers_than_cores_is_bad_usage(run: Run, job_file: Path) -> None:
     assert "4096 workers cannot share" in ran.err
 
 
+@pytest.mark.parametrize("command", [["run", "job.yaml"], ["worker", "run", "--state", "/nowhere"]])
+@pytest.mark.parametrize("package", ["nobodys_recipes", "nobodys_recipes.inner"])
+def test_a_package_that_is_allowed_and_not_installed_is_told_before_any_work(
+    run: Run, command: list[str], package: str
+) -> None:
+    ran = run(*command, "--allow-code", package)
+    assert ran.code == 1
+    assert f"the package {package} is not installed here" in ran.err
+
+
 def test_a_traceback_is_shown_only_for_who_asks_for_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Traceback" not in run("run", "nowhere.yaml").err
     monkeypatch.setenv("QUANTFLEET_DEBUG", "1")

@@ -7,10 +7,16 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests.domain.reporting.sample_reports import failed_report, sample_report, tuned_report, two_model_report
+from tests.domain.reporting.sample_reports import (
+    failed_report,
+    sample_report,
+    trained_report,
+    tuned_report,
+    two_model_report,
+)
 
 from quantfleet.rendering.html import headlines, to_html
-from quantfleet.rendering.plots import accuracy_plot, latency_plot
+from quantfleet.rendering.plots import accuracy_plot, latency_plot, loss_plot
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.reporting.report import Report
 from quantfleet_domain.reporting.table import tables
@@ -74,7 +80,8 @@ def test_the_same_report_gives_the_same_bytes(html: str) -> None:
 
 
 def test_every_id_on_the_page_is_its_own_and_every_reference_has_one() -> None:
-    html = to_html(two_model_report())
+    trainings = trained_report().training
+    html = to_html(replace(two_model_report(), training=trainings + trainings))
     ids = Counter(value for name, value in Page(html).attributes if name == "id")
     assert max(ids.values()) == 1
     assert set(re.findall(r'(?:url\(#|href="#)([^)"]+)', html)) <= set(ids)
@@ -108,6 +115,31 @@ def test_the_page_shows_what_auto_chose_and_what_stretches_ranges() -> None:
     page = Page(to_html(tuned_report(HOSTILE)))
     assert f"lamp of {' '.join(HOSTILE.split())}.jpg" in page.text
     assert "script" not in page.elements
+
+
+def test_the_page_says_how_a_training_went_and_draws_its_loss() -> None:
+    html = to_html(trained_report())
+    page = Page(html)
+    for expected in ("2.25 → 0.5", "iteration 100, top1 56.25", "QuantizeLinear", "conv1 (Conv); fc7 (MatMul)"):
+        assert expected in page.text
+    drawn = [value for name, value in page.attributes if name == "aria-label" and value.startswith("Training loss")]
+    assert drawn == ["Training loss of mobilenet by qat: from 2.25 at iteration 10 to 0.5 at iteration 200, best 100"]
+    assert "iteration 10 " not in Page(to_html(sample_report())).text
+
+
+def test_a_loss_plot_is_well_formed_whatever_the_models_name() -> None:
+    (training,) = trained_report(HOSTILE).training
+    svg = loss_plot(training, 0)
+    assert HOSTILE in (ET.fromstring(svg).get("aria-label") or "")  # noqa: S314 - our own output
+    assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) <= {"#000000", "#ffffff"}
+    assert loss_plot(replace(training, losses={"10": 2.25}), 0) == ""
+
+
+def test_points_of_several_quantizations_are_told_apart_in_the_accuracy_plot() -> None:
+    report = trained_report()
+    text = " ".join("".join(ET.fromstring(accuracy_plot(report, tables(report)[0])).itertext()).split())  # noqa: S314 - ours
+    assert "paddle-cpu INT8 static" in text
+    assert "paddle-cpu INT8 qat" in text
 
 
 def test_int8_that_is_slower_is_asked_why() -> None:

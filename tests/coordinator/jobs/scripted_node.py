@@ -16,6 +16,13 @@ from quantfleet_domain.calibration.sums import SumsAccumulator
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.facts import CpuFacts, DeviceFacts, EngineFacts
 from quantfleet_domain.jobs.manifest import Manifest, Sample
+from quantfleet_domain.jobs.measured import (
+    BenchmarkResult,
+    ClassOutcome,
+    EvaluateResult,
+    Measured,
+    Ratio,
+)
 from quantfleet_domain.jobs.spec import (
     BenchmarkSpec,
     CalibrationSpec,
@@ -28,25 +35,22 @@ from quantfleet_domain.jobs.spec import (
     TargetSpec,
     model_sha256,
 )
-from quantfleet_domain.jobs.work import (
-    BenchmarkResult,
-    BenchmarkWork,
+from quantfleet_domain.jobs.task_results import (
     CalibrateResult,
-    CalibrateWork,
-    ClassOutcome,
-    CorrectWork,
-    EvaluateResult,
-    EvaluateWork,
     InspectResult,
-    InspectWork,
-    Measured,
-    ModelForm,
     QuantizeResult,
-    QuantizeWork,
-    Ratio,
     Result,
-    ScoreWork,
     SumsResult,
+)
+from quantfleet_domain.jobs.work import (
+    BenchmarkWork,
+    CalibrateWork,
+    CorrectWork,
+    EvaluateWork,
+    InspectWork,
+    ModelForm,
+    QuantizeWork,
+    ScoreWork,
     Work,
 )
 from quantfleet_domain.measurement.latency import summarize

@@ -19,7 +19,10 @@ from quantfleet_coordinator.jobs.dispatcher import rest_s
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.errors import ErrorCode
 from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import CalibrateResult, InspectResult
+from quantfleet_domain.jobs.task_results import (
+    CalibrateResult,
+    InspectResult,
+)
 from quantfleet_protos.v1 import control_pb2
 from quantfleet_wire.content import digest_bytes
 from quantfleet_wire.transfer import fetch_bytes, upload

@@ -20,18 +20,20 @@ from quantfleet_domain.jobs.spec import (
     TargetSpec,
     TrainingSpec,
 )
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.task_results import (
     ChooseResult,
     InspectResult,
     MergeResult,
-    ModelForm,
     QuantizeResult,
     RecallResult,
     Result,
-    RuntimeForms,
     SettleResult,
-    TrainedForm,
     TrainResult,
+)
+from quantfleet_domain.jobs.work import (
+    ModelForm,
+    RuntimeForms,
+    TrainedForm,
 )
 
 ONNX = FileRef("net.onnx", "a" * 64, 10)

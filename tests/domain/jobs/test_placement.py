@@ -10,8 +10,8 @@ from tests.domain.jobs.sample_jobs import NUMERICS, device
 from quantfleet_domain.calibration.graph import MIXED, NumericsClass
 from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.hardware.pools import parse
-from quantfleet_domain.jobs.assignment import Requirement
 from quantfleet_domain.jobs.placement import Candidate, Claim, Place, choose, reason, why_not
+from quantfleet_domain.jobs.requirements import Requirement
 
 SHARED = Requirement(("onnxruntime-cpu",), "", False, 1, None)
 ALONE = Requirement(("onnxruntime-cpu",), "", True, 2, None)

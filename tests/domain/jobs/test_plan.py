@@ -18,23 +18,32 @@ from tests.domain.jobs.sample_jobs import (
 
 from quantfleet_domain.calibration.graph import MIXED
 from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
-from quantfleet_domain.jobs.assignment import corrections_of, files_of, is_idle, requirement, slices_of, work
+from quantfleet_domain.jobs.assignment import (
+    files_of,
+    is_idle,
+    slices_of,
+    work,
+)
 from quantfleet_domain.jobs.lifecycle import TaskKind
+from quantfleet_domain.jobs.made import corrections_of
 from quantfleet_domain.jobs.plan import Plan, make_plan, shard_of
+from quantfleet_domain.jobs.requirements import requirement
 from quantfleet_domain.jobs.settling import settled
 from quantfleet_domain.jobs.spec import QUANTIZATIONS, EvaluateSpec, FileRef, JobSpec, ModelSpec, OutputKind
+from quantfleet_domain.jobs.task_results import (
+    InspectResult,
+    QuantizeResult,
+    RecallResult,
+    Result,
+    SettleResult,
+)
 from quantfleet_domain.jobs.variants import VariantKey, asked_for
 from quantfleet_domain.jobs.work import (
     BenchmarkWork,
     CalibrateWork,
     CorrectWork,
     EvaluateWork,
-    InspectResult,
-    QuantizeResult,
     QuantizeWork,
-    RecallResult,
-    Result,
-    SettleResult,
 )
 
 

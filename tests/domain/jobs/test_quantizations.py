@@ -7,12 +7,24 @@ from tests.domain.jobs.sample_jobs import TARGET, job_spec, model_spec, quantize
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
-from quantfleet_domain.jobs.assignment import requirement, slices_of, work
+from quantfleet_domain.jobs.assignment import (
+    slices_of,
+    work,
+)
 from quantfleet_domain.jobs.plan import make_plan
+from quantfleet_domain.jobs.requirements import requirement
 from quantfleet_domain.jobs.spec import GivenModel, ModelSpec
+from quantfleet_domain.jobs.task_results import (
+    Result,
+    TrainResult,
+)
 from quantfleet_domain.jobs.validation import validate
 from quantfleet_domain.jobs.variants import VariantKey, asked_for, measurable, why_not
-from quantfleet_domain.jobs.work import BenchmarkWork, QuantizeWork, Result, TrainResult, TrainWork
+from quantfleet_domain.jobs.work import (
+    BenchmarkWork,
+    QuantizeWork,
+    TrainWork,
+)
 
 PADDLE_ONLY = (replace(TARGET, engines=("paddle-cpu",)),)
 ONNX_ONLY = (replace(TARGET, engines=("onnxruntime-cpu",)),)

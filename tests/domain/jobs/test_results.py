@@ -8,24 +8,26 @@ from tests.domain.jobs.sample_jobs import DATA, NUMERICS, ONNX, job_spec, model_
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.assignment import work
 from quantfleet_domain.jobs.lifecycle import TaskKind
+from quantfleet_domain.jobs.measured import (
+    BenchmarkResult,
+    BoxOutcome,
+    ClassOutcome,
+    EvaluateResult,
+    PixelOutcome,
+)
 from quantfleet_domain.jobs.plan import make_plan
 from quantfleet_domain.jobs.results import check_result
 from quantfleet_domain.jobs.settling import settled
 from quantfleet_domain.jobs.spec import EvaluateSpec
-from quantfleet_domain.jobs.work import (
-    BenchmarkResult,
-    BoxOutcome,
+from quantfleet_domain.jobs.task_results import (
     CalibrateResult,
-    ClassOutcome,
-    EvaluateResult,
     InspectResult,
-    ModelForm,
-    PixelOutcome,
     QuantizeResult,
     Result,
     SumsResult,
     TrainResult,
 )
+from quantfleet_domain.jobs.work import ModelForm
 
 
 def _evaluated(**fields: object) -> EvaluateResult:

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantfleet_domain.jobs.work import BoxOutcome, ClassOutcome, EvaluateResult, Outcome, PixelOutcome
+from quantfleet_domain.jobs.measured import (
+    BoxOutcome,
+    ClassOutcome,
+    EvaluateResult,
+    Outcome,
+    PixelOutcome,
+)
 from quantfleet_domain.reporting.accuracy import confusion_matrix, figures, mean_iou, pixel_accuracy
 
 PIXELS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1)

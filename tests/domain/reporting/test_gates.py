@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.domain.reporting.sample_reports import sample_report
+from tests.domain.reporting.sample_reports import sample_report, trained_report
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.reporting.gates import evaluate, parse
@@ -55,6 +55,15 @@ def test_a_drop_is_fp32_minus_int8_on_the_same_engine_and_device() -> None:
     assert value_of("int8.top1_drop <= 1", elsewhere) is None
 
 
+def test_a_gate_may_name_a_quantization_and_then_judges_no_other() -> None:
+    results = trained_report().results
+    assert value_of("int8.static.top1_drop <= 1", results) == 2.5
+    assert value_of("int8.qat.top1_drop <= 1", results) == 2.0
+    assert value_of("qat.onnxruntime-cpu.top1_drop <= 1", results) == 0.0
+    assert value_of("int8.top1_drop <= 1", results) == 2.5
+    assert value_of("int8.distill.top1_drop <= 1", results) is None
+
+
 def test_the_metrics_of_detectors_and_segmenters_have_gates_too() -> None:
     for metric in ("map", "map50", "miou", "pixel_accuracy", "accuracy"):
         found = {p: (Accuracy(metric, value, "percent", 50),) for p, value in (("fp32", 40.5), ("int8", 39.0))}
@@ -99,6 +108,8 @@ def test_an_accuracy_needs_to_be_on_one_row_of_its_engine_only() -> None:
         ("int8.speedup => 1.5", 14, ">=, <=, > or <"),
         ("int8 >= 1.5", 5, "end with one of"),
         ("int8.fp32.speedup > 1", 6, "did you mean 'fp32'?"),
+        ("int8.qta.speedup > 1", 6, "did you mean 'qat'?"),
+        ("qat.static.speedup > 1", 5, "did you mean 'static'?"),
         ("int8.top1.mean > 1", 11, "write top1 alone"),
         ("speedup.low.x > 1", 13, "speedup.low alone"),
         ("fast enough", 1, "int8.speedup >= 1.5"),

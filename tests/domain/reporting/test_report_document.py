@@ -11,10 +11,11 @@ from tests.domain.reporting.sample_reports import failed_report, sample_report, 
 from quantfleet_domain.calibration.graph import NumericsClass
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.measurement.latency import LatencySummary
+from quantfleet_domain.reporting.facts import facts_of
+from quantfleet_domain.reporting.making import Calibration
 from quantfleet_domain.reporting.report import (
     Absent,
     Accuracy,
-    Calibration,
     FleetDevice,
     GateResult,
     JobError,
@@ -23,7 +24,6 @@ from quantfleet_domain.reporting.report import (
     Report,
     Result,
     SpeedupFigure,
-    facts_of,
 )
 from quantfleet_domain.reporting.schema import report_schema
 

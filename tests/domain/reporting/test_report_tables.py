@@ -6,7 +6,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.domain.reporting.sample_reports import failed_report, sample_report, tuned_report, two_model_report
+from tests.domain.reporting.sample_reports import (
+    failed_report,
+    sample_report,
+    trained_report,
+    tuned_report,
+    two_model_report,
+)
 
 from quantfleet_domain.jobs.spec import METRICS
 from quantfleet_domain.reporting import words
@@ -139,6 +145,12 @@ def test_every_row_of_every_markdown_table_has_as_many_cells_as_its_header() -> 
     assert "<script>" not in to_markdown(hostile).replace("\\<script", "")
 
 
+def test_what_is_absent_is_told_with_how_it_would_have_been_quantized() -> None:
+    absent = to_markdown(sample_report()).split("## What is absent, and why")[1]
+    assert "| tensorrt | INT8 static |" in absent
+    assert "| paddle-cpu | FP16 |" in absent
+
+
 def test_a_job_that_failed_still_has_a_report() -> None:
     markdown = to_markdown(failed_report())
     assert "mobilenet.onnx is not an ONNX model" in markdown
@@ -152,6 +164,36 @@ def test_two_quantizations_are_two_rows_that_share_their_fp32_cell() -> None:
     table = tables(replace(report, results=report.results + more))[0]
     assert [row.method for row in table.rows] == ["static, mse", "qat", "static, mse", "qat"]
     assert table.rows[0].cells["fp32"] == table.rows[1].cells["fp32"]
+
+
+def test_each_quantization_has_its_own_accuracy_and_speedup_beside_the_same_fp32() -> None:
+    static, qat = tables(trained_report())[0].rows[:2]
+    assert (static.method, qat.method) == ("static, mse", "qat")
+    assert (static.accuracy_fp32, static.accuracy_int8) == (56.5, 56.0)
+    assert (qat.accuracy_fp32, qat.accuracy_int8) == (56.5, 56.5)
+    assert static.max_speedup == qat.max_speedup
+
+
+def test_the_markdown_says_how_a_training_went_and_what_was_taken() -> None:
+    assert "| mobilenet | qat | 200 | 2 | 400 | 93.5 | 2.25 → 0.5 | iteration 100, top1 56.25 |" in to_markdown(
+        trained_report()
+    )
+    assert "## Training" not in to_markdown(sample_report())
+
+
+def test_the_markdown_says_what_ran_in_int8_and_what_was_converted_between_nodes() -> None:
+    markdown = to_markdown(trained_report())
+    assert "| INT8 static | 26 of 28 | conv1 (Conv); fc7 (MatMul) | fc7 (MatMul): output left in float" in markdown
+    assert "| INT8 qat | 26 of 28 | conv1 (Conv) |" in markdown
+    assert "| INT8 static | 1 thread | QuantizeLinear | 3 | 12.5% |" in markdown
+    assert "| INT8 qat | 1 thread | ReorderInput | 2 | — |" in markdown
+    assert "Conversions between nodes" not in to_markdown(sample_report())
+
+
+def test_the_csv_tells_quantizations_apart() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(trained_report()))))
+    found = {(row["quantization"], row["form"], row["top1_percent"]) for row in rows if row["engine"] == "paddle-cpu"}
+    assert found == {("none", "", "56.5"), ("static", "u8-affine", "54.0"), ("qat", "s8-symmetric", "54.5")}
 
 
 def test_a_noisy_measurement_of_several_quantizations_is_told_once() -> None:
@@ -201,7 +243,7 @@ def test_the_csv_has_one_line_a_result_and_units_in_its_columns() -> None:
 
 
 def test_rendering_is_the_same_after_a_round_trip() -> None:
-    for report in (two_model_report(), tuned_report()):
+    for report in (two_model_report(), tuned_report(), trained_report()):
         again = Report.from_json(report.to_json())
         assert to_markdown(again) == to_markdown(report)
         assert to_csv(again) == to_csv(report)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from tests.worker.onnx_networks import NetworkBuilder, calibrated, classifier, pictures, saved
 
-from quantfleet_domain.jobs.work import Conversion
+from quantfleet_domain.jobs.measured import Conversion
 from quantfleet_worker.engines import onnxruntime_cpu, openvino_cpu
 from quantfleet_worker.engines.base import Engine, LoadOptions, NodeCounts
 from quantfleet_worker.engines.onnxruntime_profile import Profile

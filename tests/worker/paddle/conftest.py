@@ -73,7 +73,7 @@ def classifier() -> Any:
     nn = paddle.nn
     paddle.seed(3)
     model = nn.Sequential(
-        *(nn.Conv2D(3, 16, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2D(4), nn.Flatten()),
+        *(nn.Conv2D(3, 16, 3, 2, 1), nn.ReLU(), nn.MaxPool2D(4), nn.Flatten()),
         *(nn.Linear(256, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5)),
         *(nn.Linear(64, CLASSES), nn.Softmax()),
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from quantfleet_domain.jobs.work import Conversion
+from quantfleet_domain.jobs.measured import Conversion
 from quantfleet_worker.engines.onednn_log import count
 from quantfleet_worker.models.paddle_quantization import Quantization, QuantizedLayers
 

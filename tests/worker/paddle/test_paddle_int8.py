@@ -15,7 +15,6 @@ from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_pir import load_program
 from quantfleet_worker.models.paddle_program import load_paddle
 from quantfleet_worker.quantizers.paddle_onednn import FORMS, quantize
-from quantfleet_worker.quantizers.paddle_ranges import unfollowed
 
 from .conftest import SHAPE, Calibrated, calibrate, export, pictures
 
@@ -146,51 +145,6 @@ def test_an_output_that_int8_operators_read_stays_in_float(tmp_path: Path) -> No
     for found, expected in zip((features, output), wanted, strict=True):
         assert np.abs(found - expected).mean() < 0.1 * np.abs(expected).mean()
     assert session.node_counts().int8 == 2
-
-
-def test_of_the_products_behind_convolutions_only_the_last_stays_in_float(
-    classifying: tuple[Path, Calibrated], tmp_path: Path
-) -> None:
-    model, calibrated = classifying
-    quantized = quantize(model, calibrated.table, PLAIN, tmp_path)
-    assert len(quantized.int8_nodes) == 3
-    session = ENGINE.load(tmp_path, INT8)
-    images = pictures(8, seed=1)
-    (output,) = session.run({"x": images}).values()
-    assert 0 < np.abs(output - infer(model, FP32, images)).mean() < 0.01
-    counts = session.node_counts()
-    assert (counts.int8, counts.quantizable) == (3, 4)
-    assert [name for name in counts.ran if "inner_product" in name] == list(counts.ran[1:])
-    with capture() as lines:
-        session.run({"x": images})
-    *_, last = (line.split(",")[8] for line in lines if ",primitive,exec,cpu,inner_product" in line)
-    assert last.startswith("src:f32")
-
-
-def test_a_product_that_reads_what_the_last_one_reads_stays_in_float_with_it() -> None:
-    def product(source: str, output: str) -> tuple[list[str], list[str], bool, bool]:
-        return [source], [output], True, True
-
-    convolution = (["x"], ["features"], True, False)
-    hidden, logits, beside = product("features", "hidden"), product("hidden", "logits"), product("features", "beside")
-    assert unfollowed([convolution, hidden, logits]) == {"logits"}
-    assert unfollowed([convolution, hidden, logits, beside]) == {"hidden", "logits", "beside"}
-
-
-def test_a_network_without_convolutions_runs_its_products_in_int8(tmp_path: Path) -> None:
-    nn = load_paddle().nn
-    load_paddle().seed(13)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 32), nn.ReLU(), nn.Linear(32, 10))
-    model.eval()
-    old = export(model, tmp_path / "float", (None, *SHAPE[1:]), pir=False)
-    quantize(old, calibrate(old, tmp_path).table, PLAIN, tmp_path / "int8")
-    session = ENGINE.load(tmp_path / "int8", INT8)
-    images = pictures(8, seed=1)
-    wanted = infer(old, FP32, images)
-    (output,) = session.run({"x": images}).values()
-    assert 0 < np.abs(output - wanted).mean() < 0.1 * np.abs(wanted).mean()
-    counts = session.node_counts()
-    assert (counts.int8, counts.quantizable) == (2, 2)
 
 
 def test_the_same_table_gives_the_same_bytes(old_model: Path, calibrated: Calibrated, tmp_path: Path) -> None:

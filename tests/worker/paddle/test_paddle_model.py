@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
@@ -126,10 +127,46 @@ def test_a_reshape_by_a_tensors_own_shape_gets_constants(tmp_path: Path) -> None
     assert run(normal, feeds)[0].shape == (2, 2)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_an_enlargement_by_a_factor_gets_its_size_from_the_jobs_shapes(tmp_path: Path, mode: str) -> None:
+    nn = load_paddle().nn
+
+    class Enlarging(nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2D(3, 4, 3, 2, 1)
+
+        def forward(self, x: Any) -> Any:
+            return nn.functional.interpolate(self.conv(x), scale_factor=2, mode=mode)
+
+    model = export(Enlarging(), tmp_path, (None, 3, None, None), pir=False)
+    reference, _ = inspect(model, {"x": (1, 3, 12, 8)})
+    feeds = {"x": pictures(1)[:, :, :12, :8]}
+    session = ort.InferenceSession(reference, providers=["CPUExecutionProvider"])
+    (expected,) = run(load_program(find_files(model)), feeds)
+    np.testing.assert_allclose(session.run(None, feeds)[0], expected, atol=1e-5)
+
+
 def test_a_pir_program_is_rewritten_to_the_same_bits(old_model: Path, pir_model: Path) -> None:
     feeds = {"x": pictures(4)}
     rewritten, original = load_program(find_files(pir_model)), load_program(find_files(old_model))
     np.testing.assert_array_equal(run(rewritten, feeds)[0], run(original, feeds)[0])
+
+
+def test_a_pir_program_that_casts_slices_and_joins_is_rewritten(tmp_path: Path) -> None:
+    paddle = load_paddle()
+
+    class Joining(paddle.nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = paddle.nn.Linear(5, 2)
+
+        def forward(self, x: Any) -> Any:
+            whole = paddle.cast(paddle.cast(x, "int64"), "float32")
+            return self.head(paddle.concat([x[:, :2], whole[:, 2:]], axis=1))
+
+    files = find_files(export(Joining(), tmp_path, (None, 5), pir=True))
+    prove(files, load_program(files), {"x": np.linspace(-3, 3, 10, dtype=np.float32).reshape(2, 5)})
 
 
 def test_a_wrong_rewriting_of_a_pir_program_is_noticed(pir_model: Path) -> None:

@@ -87,6 +87,21 @@ def test_a_network_with_hidden_products_has_the_layers_and_scales_of_its_program
     classifying: tuple[Path, Calibrated], tmp_path: Path, form: str
 ) -> None:
     assert check(*classifying, form, tmp_path) >= 3
-    model, calibrated = classifying
+    assert layers(*classifying, form, tmp_path) == (3, 3)
+
+
+def test_a_product_without_a_bias_stays_in_float_on_both_sides(tmp_path: Path) -> None:
+    nn = load_paddle().nn
+    model = nn.Sequential(
+        *(nn.Conv2D(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2D(2), nn.Flatten()),
+        *(nn.Linear(32, 16, bias_attr=False), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)),
+    )
+    model.eval()
+    old = export(model, tmp_path / "float", (None, *SHAPE[1:]), pir=False)
+    assert layers(old, calibrate(old, tmp_path), FORMS[0], tmp_path / "int8") == (2, 2)
+
+
+def layers(model: Path, calibrated: Calibrated, form: str, out: Path) -> tuple[int, int]:
+    """How many layers run in INT8: simulated, and in the program."""
     found = simulated(form, onnx.load_from_string(calibrated.reference), calibrated.graph, calibrated.table)
-    assert len(found.weights) == len(quantize(model, calibrated.table, form, tmp_path).int8_nodes) == 3
+    return len(found.weights), len(quantize(model, calibrated.table, form, out).int8_nodes)

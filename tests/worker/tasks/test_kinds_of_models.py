@@ -20,18 +20,20 @@ from quantfleet_domain.calibration.partial import Partial, merge_partials
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Manifest, Sample
-from quantfleet_domain.jobs.spec import FileRef, InputShape, OutputKind
-from quantfleet_domain.jobs.work import (
-    BenchmarkWork,
+from quantfleet_domain.jobs.measured import (
     BoxOutcome,
-    CalibrateWork,
     ClassOutcome,
-    EvaluateWork,
-    InspectResult,
-    InspectWork,
-    ModelForm,
     Outcome,
     PixelOutcome,
+)
+from quantfleet_domain.jobs.spec import FileRef, InputShape, OutputKind
+from quantfleet_domain.jobs.task_results import InspectResult
+from quantfleet_domain.jobs.work import (
+    BenchmarkWork,
+    CalibrateWork,
+    EvaluateWork,
+    InspectWork,
+    ModelForm,
     QuantizeWork,
     Slice,
     Variant,

@@ -15,15 +15,17 @@ from quantfleet_domain.calibration.sums import Sums, merge_sums
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.spec import FileRef
+from quantfleet_domain.jobs.task_results import (
+    InspectResult,
+    QuantizeResult,
+    SumsResult,
+)
 from quantfleet_domain.jobs.work import (
     CorrectWork,
-    InspectResult,
     InspectWork,
-    QuantizeResult,
     QuantizeWork,
     ScoreWork,
     Slice,
-    SumsResult,
 )
 from quantfleet_worker.tasks import dispatch
 from quantfleet_worker.tasks.request import pack

@@ -18,21 +18,25 @@ from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.facts import numerics_isa
 from quantfleet_domain.jobs.manifest import Manifest, Sample
-from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.measured import (
     BenchmarkResult,
-    BenchmarkWork,
-    CalibrateResult,
-    CalibrateWork,
     ClassOutcome,
     EvaluateResult,
-    EvaluateWork,
+)
+from quantfleet_domain.jobs.spec import FileRef
+from quantfleet_domain.jobs.task_results import (
+    CalibrateResult,
     InspectResult,
+    QuantizeResult,
+    Result,
+)
+from quantfleet_domain.jobs.work import (
+    BenchmarkWork,
+    CalibrateWork,
+    EvaluateWork,
     InspectWork,
     ModelForm,
-    QuantizeResult,
     QuantizeWork,
-    Result,
     Slice,
     Variant,
     Work,

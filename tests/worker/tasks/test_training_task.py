@@ -11,7 +11,12 @@ from tests.worker.tasks.test_tasks import Bench
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.spec import DataSet, FileRef, InputShape, OutputKind, TrainingSpec
-from quantfleet_domain.jobs.work import Slice, TrainResult, TrainWork, Validation
+from quantfleet_domain.jobs.task_results import TrainResult
+from quantfleet_domain.jobs.work import (
+    Slice,
+    TrainWork,
+    Validation,
+)
 
 SAMPLES = 24
 ACT = """

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from quantfleet_domain.jobs.work import Conversion
+from quantfleet_domain.jobs.measured import Conversion
 from quantfleet_worker.engines.base import NodeCounts
 from quantfleet_worker.models.paddle_quantization import QuantizedLayers
 

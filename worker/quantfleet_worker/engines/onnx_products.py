@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from quantfleet_domain.jobs.work import Conversion
+from quantfleet_domain.jobs.measured import Conversion
 
 from ..quantizers.metadata import FLOAT_KEY
 from .base import NodeCounts

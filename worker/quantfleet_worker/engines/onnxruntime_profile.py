@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quantfleet_domain.jobs.work import Conversion
+from quantfleet_domain.jobs.measured import Conversion
 
 _SUFFIX = "_kernel_time"
 _COPY = re.compile(r"_token_\d+$")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from quantfleet_domain.jobs.work import Conversion
+from quantfleet_domain.jobs.measured import Conversion
 
 _PRODUCTS = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
 _CONVERSIONS = {"Convert", "FakeQuantize", "Reorder"}

@@ -13,7 +13,7 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models import onnx_model
 from quantfleet_worker.models.paddle_files import PaddleFiles, check, find_files
 from quantfleet_worker.models.paddle_names import map_names, random_feeds
-from quantfleet_worker.models.paddle_normalize import normalize
+from quantfleet_worker.models.paddle_normalize import normalize, settle_enlargements
 from quantfleet_worker.models.paddle_pir import load_program, prove
 from quantfleet_worker.models.paddle_program import PaddleProgram, load_paddle, old_programs
 
@@ -66,6 +66,7 @@ def inspect(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[by
     if program is not None:
         with old_programs():
             program.declare_inputs(input_shapes)
+            settle_enlargements(program)
     with tempfile.TemporaryDirectory(prefix="quantfleet-paddle-") as folder:
         scratch = Path(folder)
         source = files

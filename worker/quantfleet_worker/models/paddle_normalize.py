@@ -75,6 +75,24 @@ def _settle_reshapes(program: PaddleProgram) -> None:
         _remove_unread(program, tensors)
 
 
+def settle_enlargements(program: PaddleProgram) -> None:
+    """State the size that an interpolation makes, where a program states the factor and all extents are known.
+
+    paddle2onnx 2.1.0 cannot read a factor in the form that Paddle 3 gives it. The program then holds for the declared
+    input shapes alone.
+    """
+    for operator in program.operators:
+        if not operator.type.endswith("_interp_v2") or operator.attr("data_layout") != "NCHW":
+            continue
+        given = [slot for slot in ("Scale", "SizeTensor", "OutSize") if slot in operator.input_names]
+        factors = operator.attr("scale")
+        extents = program.program.global_block().var(operator.output("Out")[0]).shape[2:]
+        if factors and min(extents) > 0 and not any(map(operator.input, given)):
+            for axis, extent in zip("dhw"[-len(extents) :], extents, strict=True):
+                operator._set_attr(f"out_{axis}", extent)
+            operator._set_attr("scale", [])
+
+
 def _read_dimension(program: PaddleProgram, name: str) -> int | None:
     """The dimension that a slice of a tensor's shape holds: -1 for an open one, None where it is something else."""
     producers = program.producers()

@@ -78,9 +78,10 @@ REWRITINGS: Mapping[str, Rewriting] = {
     "squeeze": Rewriting("squeeze2", constants={"axis": "axes"}, unread=_XSHAPE),
     "unsqueeze": Rewriting("unsqueeze2", constants={"axis": "axes"}, unread=_XSHAPE),
     "concat": Rewriting("concat", constants={"axis": "axis"}),
-    "mean": Rewriting("reduce_mean", attributes={"axis": "dim", "keepdim": "keep_dim"}),
+    "mean": Rewriting("reduce_mean", attributes={"keepdim": "keep_dim"}, constants={"axis": "dim"}),
     "scale": Rewriting("scale", constants={"scale": "scale"}),
     "assign": Rewriting("assign"),
+    "cast": Rewriting("cast"),
     "nearest_interp": Rewriting("nearest_interp_v2", _SHAPED),
     "bilinear_interp": Rewriting("bilinear_interp_v2", _SHAPED),
 }
@@ -192,7 +193,9 @@ class _Rewriter:
 
     def _rewrite_one(self, block: Any, operator: _PirOperator, name: str, fetched: Mapping[str, str]) -> None:
         if operator.name in CONSTANTS:
-            self._values[operator.results[0]] = operator.attributes["value"]
+            value = operator.attributes["value"]
+            whole = operator.name == "full" and np.dtype(_dtype(operator.dtypes[0])).kind == "i"
+            self._values[operator.results[0]] = int(value) if whole else value  # a PIR constant is always a float
         elif operator.name == "builtin.combine":
             self._lists[operator.results[0]] = operator.positional
         elif operator.name == "fetch":
@@ -230,6 +233,8 @@ class _Rewriter:
         outputs = {rewriting.output: [self._create(block, name, operator)]}
         if rewriting.kind == "batch_norm":
             outputs |= {"MeanOut": inputs["Mean"], "VarianceOut": inputs["Variance"]}
+        if rewriting.kind == "cast":
+            attributes = {"in_dtype": block.var(inputs["X"][0]).dtype, "out_dtype": block.var(name).dtype}
         outputs |= {slot: [self._create(block, f"{name}.{slot}", operator)] for slot in rewriting.unread}
         block.append_op(type=rewriting.kind, inputs=inputs, outputs=outputs, attrs=attributes)
 

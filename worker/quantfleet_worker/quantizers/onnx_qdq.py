@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from quantfleet_domain.calibration.correction import FormCorrections
 from quantfleet_domain.calibration.scales import ScaleTable
@@ -45,6 +45,7 @@ def quantize(
     quantizer = TableQuantizer(model, chosen, _overrides(qdq_scales(model, table, form, chosen)))
     quantized: ModelProto = quantizer.quantize_model()
     _shield(quantized, frozenset(name for name in chosen.weighted if name not in chosen.nodes))
+    _part_biases(quantized.graph, model.graph, chosen)
     metadata = {FORM_KEY: form, SCALES_KEY: table.sha256, FLOAT_KEY: "\n".join(left)}
     helper.set_model_props(quantized, metadata)
     content = quantized.SerializeToString(deterministic=True)
@@ -83,6 +84,25 @@ def _shield(quantized: ModelProto, left: frozenset[str]) -> None:
     copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del quantized.graph.node[:]
     quantized.graph.node.extend(copies)
+
+
+def _part_biases(quantized: GraphProto, reference: GraphProto, chosen: QdqPlan) -> None:
+    """Give what is added to INT8 products that write float two axes more: onnxruntime makes a Gemm of a MatMul and a
+    vector (core/optimizer/matmul_add_fusion.cc), and computes a Gemm with a float bias in float."""
+    ranks = {item.name: len(item.type.tensor_type.shape.dim) for item in reference.value_info}
+    vectors = {item.name: item for item in reference.initializer if len(item.dims) == 1}
+    products = {
+        node.output[0]
+        for node in reference.node
+        if node.op_type == "MatMul" and node.output[0] in chosen.float_outputs and ranks.get(node.output[0], 0) > 2
+    }
+    for node in quantized.node:
+        if node.op_type == "Add" and not products.isdisjoint(node.input):
+            for index, name in enumerate(node.input):
+                if name in vectors:
+                    parted = numpy_helper.to_array(vectors[name]).reshape(1, 1, -1)
+                    node.input[index] = f"{name}.{node.name}"
+                    quantized.initializer.append(numpy_helper.from_array(parted, node.input[index]))
 
 
 def _overrides(scales: QdqScales) -> dict[str, list[dict[str, object]]]:

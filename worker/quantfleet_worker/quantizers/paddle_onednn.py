@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,11 @@ from quantfleet_worker.models.paddle_program import (
     old_programs,
 )
 from quantfleet_worker.quantizers.paddle_bias import add_to_biases
-from quantfleet_worker.quantizers.paddle_ranges import (
-    LEVELS,
-    heads,
-    operands,
-    part_outputs,
-    ranges,
-    reshape_flattened,
-    thresholds,
-)
+from quantfleet_worker.quantizers.paddle_connected import as_convolutions, float_products, reshape_flattened
+from quantfleet_worker.quantizers.paddle_ranges import LEVELS, operands, part_outputs, ranges, thresholds
 
 FORMS = ("s8-symmetric", "s8-symmetric-headroom")
 """Symmetric activations and weights per channel; `-headroom` for x86 without VNNI, see `headroom`."""
-HEAD = "the last matrix product of a convolutional model is its head, which stays in float for its resolution"
 UNSCALED = "the scale table lacks its input or its weight"
 
 
@@ -64,10 +56,10 @@ def quantize(
     """Write the INT8 form of the Paddle model in directory `model` to directory `out`, under the same file stem.
 
     The table's rows are found by their native names, as `paddle_model.inspect` gave them. A PIR program becomes an
-    old-format one. Convolutions and matrix products are quantized, save the last products of a model with convolutions:
-    8 bits for logits cost more accuracy than they save time. `corrections` are added to the biases of their layers, and
-    the layers that they exclude stay in float; a layer whose weight is not one operator's alone is left uncorrected.
-    The same model, table, form and corrections give the same bytes.
+    old-format one. Convolutions and fully connected layers are quantized, save those that `float_products` names.
+    `corrections` are added to the biases of their layers, and the layers that they exclude stay in float; a layer whose
+    weight is not one operator's alone is left uncorrected. The same model, table, form and corrections give the same
+    bytes.
 
     Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE, MODEL_UNSUPPORTED (a program that cannot be quantized),
     SCALES_INVALID for an unknown form, or where the table and the model have nothing in common or differ in channels,
@@ -83,15 +75,15 @@ def quantize(
     corrections = corrections or FormCorrections(form, (), ())
     native = {row.tensor: row.native_name for row in table.weights}
     excluded = {native.get(layer.weight): layer.sqnr_db for layer in corrections.excluded}
-    last = heads(program)
-    kinds, int8_nodes, float_nodes = set[str](), [], []
+    in_float = float_products(program)
+    int8_nodes, float_nodes = [], []
     for operator in program.operators:
         if operator.type not in (*CONVOLUTIONS, *PRODUCTS):
             continue
         (activation, weight), name = operands(operator), operator.output_arg_names[0]
         reason = None
-        if name in last:
-            reason = HEAD
+        if name in in_float:
+            reason = in_float[name]
         elif activation not in known or weight not in weights:
             reason = UNSCALED
         elif weight in excluded:
@@ -99,7 +91,6 @@ def quantize(
         if reason is None:
             _check_weight(program, operator, weight, weights[weight])
             int8_nodes.append(name)
-            kinds.add(operator.type)
             continue
         operator._set_attr("op_namescope", "skip_quant")
         if program.is_parameter(weight):
@@ -117,8 +108,12 @@ def quantize(
             "calibrate this model itself",
         )
     add_to_biases(program, _deltas(corrections, table))
+    filters, maps = as_convolutions(program, int8_nodes)
+    weights |= {new: weights[name] for name, new in filters.items()}
+    known = thresholds(program, table)
+    known |= {new: known[name] for name, new in maps.items() if name in known}
     int8_ranges = ranges(program, known, int8_nodes, weights if form == FORMS[1] else None)
-    quantized = _insert(program, sorted(kinds), int8_ranges, weights)
+    quantized = _insert(program, int8_ranges, weights)
     out.mkdir(parents=True, exist_ok=True)
     quantized.save(out, files.stem)
     return QuantizedProgram(out, form, tuple(int8_nodes), tuple(float_nodes))
@@ -136,9 +131,7 @@ def _deltas(corrections: FormCorrections, table: ScaleTable) -> dict[str, Array]
     }
 
 
-def _insert(
-    program: PaddleProgram, kinds: Sequence[str], widths: Mapping[str, float], weights: Mapping[str, Array]
-) -> PaddleProgram:
+def _insert(program: PaddleProgram, widths: Mapping[str, float], weights: Mapping[str, Array]) -> PaddleProgram:
     """The program with quantize and dequantize operators and int8 weights; its scope is shared and changed."""
     paddle = load_paddle()
     passes = importlib.import_module("paddle.static.quantization")
@@ -152,7 +145,7 @@ def _insert(
             place=place,
             activation_quantize_type="moving_average_abs_max",
             weight_quantize_type="channel_wise_abs_max",
-            quantizable_op_type=list(kinds),
+            quantizable_op_type=list(CONVOLUTIONS),
             is_test=True,
         ).apply(graph)
         for name, threshold in widths.items():
@@ -163,7 +156,7 @@ def _insert(
         passes.AddQuantDequantForInferencePass(
             scope=scope,
             place=place,
-            quantizable_op_type=[*kinds, *observers],
+            quantizable_op_type=[*CONVOLUTIONS, *observers],
             calibration_range_dict=dict(widths),
         ).apply(graph)
         return replace(program, program=graph.to_program()).in_canonical_order()
@@ -179,7 +172,7 @@ def _weight_peaks(table: ScaleTable) -> dict[str, Array]:
 
 def _check_weight(program: PaddleProgram, operator: Any, name: str, peaks: Array) -> None:
     shape = program.parameter(name).shape
-    channels = shape[0] if operator.type in CONVOLUTIONS or operator.attr("trans_y") else shape[-1]
+    channels = shape[0] if operator.type in CONVOLUTIONS else shape[-1]
     if len(peaks) != channels:
         raise QuantfleetError(
             ErrorCode.SCALES_INVALID,

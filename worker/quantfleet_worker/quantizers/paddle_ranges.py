@@ -1,13 +1,13 @@
 """The ranges with which tensors of a Paddle program are quantized. Not for inserting the operators that do so."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from quantfleet_domain.calibration.forms import ActivationForm, activation_parameters
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_worker.models.paddle_program import CONVOLUTIONS, PRODUCTS, Array, PaddleProgram, old_programs
+from quantfleet_worker.models.paddle_program import CONVOLUTIONS, Array, PaddleProgram, old_programs
 from quantfleet_worker.quantizers.headroom import CodeLimits, code_limit
 
 LEVELS = 127
@@ -17,22 +17,6 @@ UNSIGNED = ("relu", "relu6")
 TRANSPARENT = ("pool2d", "concat", "reshape2", "transpose2", "flatten_contiguous_range", "nearest_interp_v2")
 """Operators whose output has the scale of their input, and its type too, save a concat's: Paddle's oneDNN passes write
 that as u8 where all inputs are, but whoever reads it gets s8."""
-
-
-def reshape_flattened(program: PaddleProgram) -> None:
-    """Make reshapes of what flattens all axes behind the first: only through those oneDNN's passes carry scales."""
-    block = program.program.global_block()
-    with old_programs():
-        for operator in program.operators:
-            if operator.type != "flatten_contiguous_range" or operator.attr("start_axis") != 1:
-                continue
-            (source,), (output,) = operator.input("X"), operator.output("Out")
-            if operator.attr("stop_axis") in (-1, len(block.var(source).shape) - 1):
-                index = program.remove(operator)
-                outputs = {"Out": [output], "XShape": [f"{output}.axes"]}
-                block.create_var(name=f"{output}.axes", dtype="float32", persistable=False)
-                attributes = {"shape": [0, -1]}
-                block._insert_op(index, type="reshape2", inputs={"X": [source]}, outputs=outputs, attrs=attributes)
 
 
 def part_outputs(program: PaddleProgram) -> None:
@@ -80,8 +64,8 @@ def ranges(
     """The range of each tensor from which an INT8 operator is computed; the rest stays in float, as what users read.
 
     oneDNN fuses a sum of two activations into the convolution before it only where it knows the sum's range, so that
-    has one too. `known` are `thresholds`; `int8` names the outputs of the INT8 operators. With `weights`, the peaks of
-    theirs, the ranges of unsigned tensors are widened as a CPU without VNNI needs it.
+    has one too. `known` are `thresholds`; `int8` names the outputs of the INT8 convolutions. With `weights`, the peaks
+    of theirs, the ranges of unsigned tensors are widened as a CPU without VNNI needs it.
     """
     layers = [operator for operator in program.operators if output_of(operator) in int8]
     wanted = {operands(layer)[0] for layer in layers} | _sums(program)
@@ -94,40 +78,6 @@ def ranges(
         for name, threshold in known.items()
         if name in wanted and name not in program.fetches
     }
-
-
-def heads(program: PaddleProgram) -> set[str]:
-    """The matrix products of a convolutional model that stay in float, by output; see `unfollowed`."""
-    if not any(operator.type in CONVOLUTIONS for operator in program.operators):
-        return set()
-    nodes = []
-    for operator in program.operators:
-        layer = operator.type in (*CONVOLUTIONS, *PRODUCTS) and program.is_parameter(operands(operator)[1])
-        inputs = activations_of(program, operator)
-        nodes.append((inputs, list(operator.output_arg_names), layer, operator.type in PRODUCTS))
-    return unfollowed(nodes)
-
-
-def unfollowed(nodes: Iterable[tuple[Sequence[str], Sequence[str], bool, bool]]) -> set[str]:
-    """The products that no layer with weights follows, by output, and those that read the input of such a one.
-
-    They make what users read, which is to have a float's resolution. oneDNN's passes quantize by type of operator all
-    that have the scale of their input, so what shares an input shares its precision. `nodes`, in the order in which
-    they run: (activations read, outputs, whether it is a layer with weights, whether it is a product).
-    """
-    products: dict[str, str] = {}
-    followed: set[str] = set()
-    before: dict[str, frozenset[str]] = {}
-    for inputs, outputs, layer, product in nodes:
-        reached = frozenset[str]().union(*(before.get(name, ()) for name in inputs))
-        if layer:
-            followed |= reached
-            reached = frozenset(outputs[:1])
-            if product:
-                products[outputs[0]] = inputs[0]
-        before.update(dict.fromkeys(outputs, reached))
-    shared = {source for output, source in products.items() if output not in followed}
-    return {output for output, source in products.items() if source in shared}
 
 
 def operands(operator: Any) -> tuple[str, str]:
@@ -180,9 +130,7 @@ def _limits(program: PaddleProgram, layers: list[Any], weights: Mapping[str, Arr
         activation, weight = operands(layer)
         if weight in weights and activation in nonnegative:  # for signed ones oneDNN itself halves the weights
             values, scales = program.parameter(weight), np.asarray(weights[weight] / LEVELS, np.float32)
-            convolves = layer.type in CONVOLUTIONS
-            axis = 0 if convolves or layer.attr("trans_y") else values.ndim - 1
-            limits.append((activation, code_limit(values, axis, scales, layer.attr("groups") if convolves else 1)))
+            limits.append((activation, code_limit(values, 0, scales, layer.attr("groups"))))
     shared = (
         (*activations_of(program, operator), *operator.output_arg_names)
         for operator in program.operators

@@ -1,6 +1,6 @@
 """What Paddle's quantizer does to a program, seen on its reference graph: to simulate it. Not for the program itself.
 
-The rules are those of `paddle_ranges` and `paddle_onednn`, said of ONNX operators.
+The rules are those of `paddle_ranges`, `paddle_connected` and `paddle_onednn`, said of ONNX operators.
 """
 
 from collections import Counter
@@ -18,7 +18,8 @@ from quantfleet_domain.calibration.forms import (
 )
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_worker.quantizers.headroom import CODES, CodeLimits, code_limit
-from quantfleet_worker.quantizers.paddle_ranges import LEVELS, unfollowed
+from quantfleet_worker.quantizers.paddle_connected import Node, unfollowed
+from quantfleet_worker.quantizers.paddle_ranges import LEVELS
 from quantfleet_worker.quantizers.qdq_plan import WEIGHTED
 from quantfleet_worker.quantizers.qdq_scales import WeightScales
 
@@ -97,7 +98,7 @@ def _layers(
 ) -> dict[str, WeightScales]:
     """The layers in INT8, by output."""
     rows = {row.tensor: row for row in table.weights if row.native_name is not None}
-    in_float = excluded | _heads(graph, constants)
+    in_float = excluded | _float_products(graph, constants)
     layers = {}
     for node in [node for node in graph.node if node.op_type in WEIGHTED and node.input[1] in rows]:
         if node.input[0] in known and node.output[0] not in in_float:
@@ -107,18 +108,26 @@ def _layers(
     return layers
 
 
-def _heads(graph: GraphProto, constants: Mapping[str, TensorProto]) -> set[str]:
-    if not any(node.op_type == "Conv" for node in graph.node):
-        return set()
-    return unfollowed(
-        (
-            _activations_of(node, constants),
-            node.output,
-            node.op_type in WEIGHTED and node.input[1] in constants,
-            node.op_type != "Conv",
-        )
-        for node in graph.node
-    )
+def _float_products(graph: GraphProto, constants: Mapping[str, TensorProto]) -> set[str]:
+    """The products that stay in float, by output: those that Paddle's quantizer finds no bias behind, and the head."""
+    products = [node for node in graph.node if node.op_type in WEIGHTED and node.op_type != "Conv"]
+    found = {node.output[0] for node in products if not _has_bias(node, graph, constants)}
+    if any(node.op_type == "Conv" for node in graph.node):
+        found |= unfollowed(_node(node, constants) for node in graph.node) & {node.output[0] for node in products}
+    return found
+
+
+def _has_bias(node: NodeProto, graph: GraphProto, constants: Mapping[str, TensorProto]) -> bool:
+    """Whether a bias is added to a product: what Paddle makes of two axes and a bias is a Gemm here."""
+    if node.op_type == "Gemm":
+        return True
+    readers = [reader for reader in graph.node if node.output[0] in reader.input]
+    addends = [name for reader in readers for name in reader.input if name in constants]
+    return len(readers) == 1 and readers[0].op_type == "Add" and len(addends) == 1
+
+
+def _node(node: NodeProto, constants: Mapping[str, TensorProto]) -> Node:
+    return _activations_of(node, constants), node.output, node.op_type in WEIGHTED and node.input[1] in constants
 
 
 def _wanted(graph: GraphProto, layers: Mapping[str, NodeProto], constants: Mapping[str, TensorProto]) -> set[str]:

@@ -1,9 +1,9 @@
 """Decides which nodes of an ONNX graph run in INT8, and hence which tensors need a scale. Not for choosing scales.
 
 INT8 covers the convolutions and matrix products with constant weights and what lies between them and has an INT8 kernel
-in ONNX Runtime. The head stays in float: whatever follows the last weighted node (save a Relu or Clip that fuses into
-it), because 8 bits of a Softmax or of box coordinates cannot tell a thousand classes or a pixel apart; a last matrix
-product, which can write float itself, does so.
+in ONNX Runtime. Not so in transformers, see `float_regions`. The head stays in float: whatever follows the last
+weighted node (save a Relu or Clip that fuses into it), because 8 bits of a Softmax or of box coordinates cannot tell a
+thousand classes or a pixel apart. A matrix product before either, which can write float itself, does so.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,10 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, Te
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantType
 
-WEIGHTED = ("Conv", "Gemm", "MatMul")
+from .float_regions import float_tensors
+
+_PRODUCTS = ("Gemm", "MatMul")
+WEIGHTED = ("Conv", *_PRODUCTS)
 _BETWEEN = (
     "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Mul", "Pad",
     "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
@@ -94,14 +97,23 @@ def plan(graph: GraphProto, excluded: frozenset[str] = frozenset()) -> QdqPlan:
         for node in graph.node
         if node.op_type in ("Relu", "Clip") and any(node.input[0] == item.output[0] for item in last)
     }
+    names = tuple(node.name for node in weighted)
+    left = float_tensors(graph, names)
+    between = body - left
     nodes = [
         node.name
         for node in graph.node
         if (_is_weighted(node, weights) and node.output[0] not in excluded)
-        or (node.op_type in _BETWEEN and (_reaches(node.output, body) or node.name in fused))
+        or (node.op_type in _BETWEEN and _reaches(node.output, between))
+        or node.name in fused
     ]
-    products = {node.output[0] for node in last if node.op_type in ("Gemm", "MatMul")}
-    return QdqPlan(tuple(nodes), tuple(node.name for node in weighted), frozenset(products))
+    read = {node.input[0] for node in weighted}
+    products = {
+        node.output[0]
+        for node in weighted
+        if node.op_type in _PRODUCTS and (node in last or node.output[0] in left - read)
+    }
+    return QdqPlan(tuple(nodes), names, frozenset(products))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,19 @@ import time
 from collections.abc import Callable, Mapping
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.measured import (
+    BenchmarkResult,
+    Measured,
+    Ratio,
+    Setting,
+)
 from quantfleet_domain.jobs.spec import InputShape
 from quantfleet_domain.jobs.variants import VariantKey
-from quantfleet_domain.jobs.work import Absence, BenchmarkResult, BenchmarkWork, Measured, Ratio, Setting, Variant
+from quantfleet_domain.jobs.work import (
+    Absence,
+    BenchmarkWork,
+    Variant,
+)
 from quantfleet_domain.measurement.latency import summarize
 from quantfleet_domain.measurement.protocol import Mode, Protocol
 from quantfleet_domain.measurement.quiet import Conditions, judge

@@ -6,7 +6,8 @@ import time
 from quantfleet_domain.calibration.auto import part_of
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.jobs.manifest import Sample
-from quantfleet_domain.jobs.work import CalibrateResult, CalibrateWork
+from quantfleet_domain.jobs.task_results import CalibrateResult
+from quantfleet_domain.jobs.work import CalibrateWork
 from quantfleet_worker.collecting.choice import collector
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.tasks.feeding import feeder

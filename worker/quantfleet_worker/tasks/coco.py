@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.jobs.work import BoxOutcome
+from quantfleet_domain.jobs.measured import BoxOutcome
 from quantfleet_worker.postprocessing.boxes import Boxes
 
 _UNDEFINED = -1.0  # pycocotools' mean of no values

@@ -7,7 +7,8 @@ import onnx
 from quantfleet_domain.calibration.correction import Corrections
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_domain.jobs.work import CorrectWork, SumsResult
+from quantfleet_domain.jobs.task_results import SumsResult
+from quantfleet_domain.jobs.work import CorrectWork
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.models.simulated_run import SimulatedRun, first_stage, later_stage
 from quantfleet_worker.quantizers.simulation import forms_of

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import assert_never
 
+from quantfleet_domain.jobs.task_results import Result
 from quantfleet_domain.jobs.work import (
     BenchmarkWork,
     CalibrateWork,
@@ -11,7 +12,6 @@ from quantfleet_domain.jobs.work import (
     EvaluateWork,
     InspectWork,
     QuantizeWork,
-    Result,
     ScoreWork,
     TrainWork,
     Work,

@@ -1,6 +1,7 @@
 """The task `evaluate`: run samples of which the truth is known on the engine itself, and judge what it says."""
 
-from quantfleet_domain.jobs.work import EvaluateResult, EvaluateWork
+from quantfleet_domain.jobs.measured import EvaluateResult
+from quantfleet_domain.jobs.work import EvaluateWork
 from quantfleet_worker.engines.base import LoadOptions
 from quantfleet_worker.engines.registry import engine_named
 from quantfleet_worker.execution.child import Report

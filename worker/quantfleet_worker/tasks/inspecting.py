@@ -11,7 +11,8 @@ from quantfleet_domain.calibration.statistic import STATISTIC_VERSION
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
 from quantfleet_domain.jobs.spec import InputShape, model_sha256
-from quantfleet_domain.jobs.work import InspectResult, InspectWork
+from quantfleet_domain.jobs.task_results import InspectResult
+from quantfleet_domain.jobs.work import InspectWork
 from quantfleet_worker.engines.base import LoadOptions
 from quantfleet_worker.engines.registry import engine_named
 from quantfleet_worker.execution.child import Report

@@ -12,8 +12,13 @@ from PIL import Image, UnidentifiedImageError
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Sample
+from quantfleet_domain.jobs.measured import (
+    BoxOutcome,
+    ClassOutcome,
+    Outcome,
+    PixelOutcome,
+)
 from quantfleet_domain.jobs.spec import FileRef, OutputKind
-from quantfleet_domain.jobs.work import BoxOutcome, ClassOutcome, Outcome, PixelOutcome
 from quantfleet_worker.engines.base import Array
 from quantfleet_worker.postprocessing.boxes import Boxes, detections
 from quantfleet_worker.postprocessing.classes import BEST, top_classes

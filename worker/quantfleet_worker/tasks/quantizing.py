@@ -5,7 +5,11 @@ from pathlib import Path
 from quantfleet_domain.calibration.correction import Corrections
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.jobs.spec import FileRef, model_sha256
-from quantfleet_domain.jobs.work import ModelForm, QuantizeResult, QuantizeWork
+from quantfleet_domain.jobs.task_results import QuantizeResult
+from quantfleet_domain.jobs.work import (
+    ModelForm,
+    QuantizeWork,
+)
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.quantizers import onnx_dynamic, onnx_qdq, paddle_onednn
 from quantfleet_worker.tasks.request import Surroundings

@@ -6,7 +6,8 @@ import onnx
 
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_domain.jobs.work import ScoreWork, SumsResult
+from quantfleet_domain.jobs.task_results import SumsResult
+from quantfleet_domain.jobs.work import ScoreWork
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.models.simulated_run import candidates
 from quantfleet_worker.tasks.feeding import feeder

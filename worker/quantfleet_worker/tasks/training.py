@@ -2,34 +2,33 @@
 
 import time
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from quantfleet_domain.calibration.graph import InputTensor
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.jobs.manifest import Manifest, Sample
-from quantfleet_domain.jobs.spec import FileRef
-from quantfleet_domain.jobs.work import (
+from quantfleet_domain.jobs.task_results import (
     LossPoint,
+    TrainResult,
+)
+from quantfleet_domain.jobs.work import (
     ModelForm,
     RuntimeForms,
-    Slice,
     TrainedForm,
-    TrainResult,
     TrainWork,
     Validation,
     Variant,
 )
 from quantfleet_domain.reporting.accuracy import figure
-from quantfleet_worker.engines.base import Array, LoadOptions
+from quantfleet_worker.engines.base import LoadOptions
 from quantfleet_worker.engines.registry import engine_named
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.models.paddle_files import find_files, read_signature
 from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
-from quantfleet_worker.tasks.feeding import Feeder, feeder, inputs_of
+from quantfleet_worker.tasks.feeding import feeder, inputs_of
 from quantfleet_worker.tasks.judging import judge
 from quantfleet_worker.tasks.loading import load_variant
 from quantfleet_worker.tasks.request import Surroundings
+from quantfleet_worker.tasks.training_samples import Pictures, Tensors
 from quantfleet_worker.tasks.workspace import Workspace
 from quantfleet_worker.training import act_config
 from quantfleet_worker.training.checkpoint import Checkpoint
@@ -38,7 +37,6 @@ from quantfleet_worker.training.export import Export
 from quantfleet_worker.training.interval import Interval
 from quantfleet_worker.training.qat import QatTrainer
 from quantfleet_worker.training.recipe import load_recipe
-from quantfleet_worker.training.samples import TrainingSample
 
 _JUDGE = "paddle-cpu"
 """The engine on which checkpoints are compared."""
@@ -134,51 +132,9 @@ def _without_configuration(forms: tuple[ModelForm, ...], work: TrainWork) -> tup
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Samples of a task by their place in its slice."""
-
-    workspace: Workspace
-    part: Slice
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return self.part.count
-
-    @cached_property
-    def samples(self) -> tuple[Sample, ...]:
-        """The whole manifest."""
-        return Manifest.from_json(self.workspace.read(self.part.manifest)).samples
-
-
-class _Pictures(_Source):
-    """Samples as a user's recipe takes them."""
-
-    def get(self, index: int) -> TrainingSample:
-        """See `Samples`."""
-        sample = self.samples[self.part.first + index]
-        content = self.workspace.read(FileRef(sample.name, sample.digest, sample.size))
-        mask = self.workspace.read(sample.mask) if sample.mask else None
-        return TrainingSample(sample.name, content, sample.label, mask)
-
-
-@dataclass(frozen=True)
-class _Tensors(_Source):
-    """Samples as model inputs."""
-
-    feed: Feeder
-
-    def get(self, index: int) -> dict[str, Array]:
-        """See `Samples`."""
-        sample = self.samples[self.part.first + index]
-        content = self.workspace.read(FileRef(sample.name, sample.digest, sample.size))
-        return self.feed.prepare(content, sample.name).feeds
-
-
-@dataclass(frozen=True)
 class _Qat:
     trainer: QatTrainer
-    samples: _Pictures
+    samples: Pictures
     folder: Path
 
     def interval(self, checkpoint: bytes | None, first: int, count: int, report: Report) -> Interval:
@@ -191,7 +147,7 @@ class _Qat:
 @dataclass(frozen=True)
 class _Distillation:
     trainer: Distiller
-    samples: _Tensors
+    samples: Tensors
     folder: Path
 
     def interval(self, checkpoint: bytes | None, first: int, count: int, report: Report) -> Interval:
@@ -219,7 +175,7 @@ def _qat(work: TrainWork, workspace: Workspace, here: Surroundings) -> _Qat:
         with_softmax=training.with_softmax,
         without_argmax=training.without_argmax,
     )
-    return _Qat(trainer, _Pictures(workspace, work.data), workspace.scratch("float"))
+    return _Qat(trainer, Pictures(workspace, work.data), workspace.scratch("float"))
 
 
 def _distiller(work: TrainWork, workspace: Workspace) -> _Distillation:
@@ -231,4 +187,4 @@ def _distiller(work: TrainWork, workspace: Workspace) -> _Distillation:
     inputs = tuple(InputTensor(shape.name, shape.dims, dtypes[shape.name]) for shape in work.input_shapes)
     feed = feeder(workspace, inputs, work.preprocess)
     trainer = Distiller(model, config, training.batch_size or 1, training.workers)
-    return _Distillation(trainer, _Tensors(workspace, work.data, feed), workspace.scratch("float"))
+    return _Distillation(trainer, Tensors(workspace, work.data, feed), workspace.scratch("float"))

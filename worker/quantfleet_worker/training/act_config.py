@@ -24,7 +24,7 @@ OP_TYPES = ("conv2d", "depthwise_conv2d", "mul", "matmul", "matmul_v2")
 """Operators with a weight that an INT8 program can carry; the other types of `quantize_op_types` are ignored."""
 DEFAULT_EPOCHS = 100
 """What ACT trains where the file says neither `epochs` nor `train_iter`."""
-_SECTIONS = ("Global", "Distillation", "QuantAware", "Quantization", "PTQ", "TrainConfig")
+SECTIONS = ("Global", "Distillation", "QuantAware", "Quantization", "PTQ", "TrainConfig")
 _TEACHER = ("teacher_model_dir", "teacher_model_filename", "teacher_params_filename", "merge_feed")
 _OF_THE_FORM = ("onnx_format", "for_tensorrt", "is_full_quantize", "window_size", "dtype", "not_quant_pattern")
 
@@ -83,8 +83,8 @@ def parse(text: str) -> ActConfig:
         raise invalid("the file", f"it is not YAML: {error}") from error
     root = Section.of(document, "")
     for key in root.values:
-        if key not in _SECTIONS:
-            raise invalid(key, "unknown section", nearest(key, _SECTIONS))
+        if key not in SECTIONS:
+            raise invalid(key, "unknown section", nearest(key, SECTIONS))
     ignored: list[str] = []
     batch_size = _global(root.section("Global"), ignored)
     ignored += root.ignore(["PTQ"], "belongs to static quantization, which a job asks for by itself")

@@ -1,0 +1,63 @@
+"""What a report warns its reader of: what was not made, and figures that are less than they seem. Not for errors."""
+
+from collections.abc import Iterable
+
+from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_domain.jobs.lifecycle import TaskKind, TaskState
+from quantfleet_domain.jobs.measured import (
+    BenchmarkResult,
+    EvaluateResult,
+)
+from quantfleet_domain.jobs.plan import Detail
+from quantfleet_domain.jobs.task_results import (
+    InspectResult,
+    MergeResult,
+    QuantizeResult,
+)
+
+
+def warnings(entry: JobEntry) -> Iterable[str]:
+    """The warnings of tasks, of makers that failed, of how tables came about, and of where figures were taken."""
+    for name, result in entry.results.items():
+        if isinstance(result, InspectResult | MergeResult | QuantizeResult | BenchmarkResult):
+            yield from (f"{name}: {warning}" for warning in result.warnings)
+    for name, task in entry.job.tasks.items():
+        # A quantization is skipped where the calibration before it failed; its cells speak of this warning.
+        skipped = task.kind is TaskKind.QUANTIZE and task.state is TaskState.SKIPPED
+        failed = task.kind in (TaskKind.QUANTIZE, TaskKind.TRAIN) and task.state is TaskState.FAILED
+        if task.failure and (failed or skipped):
+            yield f"{name} {'failed' if failed else 'was not done'}: {task.failure.what} ({task.failure.todo})"
+    for model in entry.spec.models:
+        if model.calibration and model.calibration.mixed:
+            yield f"{model.name}: nodes of any instruction set calibrated it: its table is not exact to the bit"
+        if model.calibration and model.calibration.scales:
+            uncorrected = "" if model.calibration.data else ", with no samples to correct biases on"
+            yield f"{model.name}: the job brought its scale table{uncorrected}"
+    yield from _of_places(entry)
+
+
+def _of_places(entry: JobEntry) -> Iterable[str]:
+    """Whether INT8 ran as INT8, and latency and accuracy are of one form and of nodes of one kind."""
+    kinds: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
+    for name, detail in entry.plan.details.items():
+        place = f"{detail.model}/{detail.target}"
+
+        def kinds_of(quantization: str, place: str = place, detail: Detail = detail) -> tuple[set[str], set[str]]:
+            return kinds.setdefault((place, detail.engine, quantization), (set(), set()))
+
+        match entry.results.get(name):
+            case BenchmarkResult() as result:
+                int8 = [row for row in result.rows if row.precision == "int8"]
+                for row in int8:
+                    kinds_of(row.quantization)[0].add(f"{row.form} of {result.engine_version}")
+                if any(row.quantizable_nodes and not row.int8_nodes for row in int8):
+                    yield f"{detail.model}: {result.engine} ran none of the INT8 model's nodes in INT8"
+            case EvaluateResult(precision="int8") as result:
+                kinds_of(result.quantization)[1].add(f"{result.form} of {result.engine_version}")
+    for (place, engine, _), (timed, evaluated) in kinds.items():
+        name = place.rpartition("/")[0]
+        if len(evaluated) > 1:
+            yield f"{name}: the evaluation on {engine} is spread over nodes of different kinds"
+        elif timed and evaluated and timed != evaluated:
+            ran, judged = ", ".join(sorted(timed)), ", ".join(evaluated)
+            yield f"{name}: on {engine} the latency is of form {ran}, the accuracy of form {judged} on another node"

@@ -1,0 +1,19 @@
+"""Facts about hardware, conditions and numerics as a report has them. Not for finding them out."""
+
+from quantfleet_domain.reporting.codec import to_value
+
+Fact = bool | int | float | str | tuple[str, ...]
+"""A fact about hardware, conditions or numerics."""
+
+
+def facts_of(value: object) -> dict[str, Fact]:
+    """The fields of a frozen dataclass as facts: nested ones as `vnni.ratio`, what is None or empty left out."""
+    found: dict[str, Fact] = {}
+    for name, fact in to_value(value).items():
+        if isinstance(fact, dict):
+            found.update({f"{name}.{inner}": value for inner, value in fact.items() if value is not None})
+        elif isinstance(fact, list):
+            found[name] = tuple(str(item) for item in fact)
+        elif fact is not None and fact != "":
+            found[name] = fact
+    return found
