@@ -63,4 +63,4 @@ $(BENCH_INSTALLED): pyproject.toml constraints.txt bench/requirements.txt $(COMP
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) demo-report examples/digits/data
+	rm -rf $(VENV) $(BENCH_VENV) demo-report examples/*/data

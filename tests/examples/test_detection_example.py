@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,16 @@ def truth(data: Path) -> dict[str, Any]:
     return document
 
 
-def _run(page: NDArray[np.float32]) -> NDArray[np.float32]:
+@cache
+def _session() -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     model = EXAMPLE / "model" / "detector.onnx"
-    return np.asarray(
-        ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, {"x": page})[0]
-    )
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _run(page: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(_session().run(None, {"x": page})[0], np.float32)
 
 
 def test_the_example_writes_the_same_pages_each_time(data: Path, tmp_path: Path) -> None:
@@ -76,9 +80,9 @@ def test_the_network_finds_digits_that_it_never_saw(data: Path, truth: dict[str,
             if item["image_id"] == image["id"]:
                 x, y, width, height = item["bbox"]
                 near = overlaps(np.array([x, y, x + width, y + height]), boxes.corners) >= 0.5
-                found += bool((near & (boxes.scores >= 0.3) & (boxes.classes == item["category_id"])).any())
+                found += bool((near & (boxes.scores >= 0.2) & (boxes.classes == item["category_id"])).any())
                 wanted += 1
-    assert found / wanted >= 0.85
+    assert found / wanted >= 0.9
 
 
 def test_the_paddle_form_and_the_onnx_form_are_one_network(data: Path) -> None:
@@ -86,7 +90,7 @@ def test_the_paddle_form_and_the_onnx_form_are_one_network(data: Path) -> None:
 
     page = PREPROCESS((data / "evaluation" / "0000.png").read_bytes(), "0000.png").feeds["x"]
     model = EXAMPLE / "model" / "paddle" / "inference"
-    config = inference.Config(f"{model}.pdmodel", f"{model}.pdiparams")
+    config = inference.Config(f"{model}.json", f"{model}.pdiparams")
     config.disable_gpu()
     config.set_cpu_math_library_num_threads(1)
     predictor = inference.create_predictor(config)
@@ -106,6 +110,6 @@ def test_every_path_in_the_job_file_is_one_that_the_example_has(data: Path) -> N
 
 def test_the_committed_weights_are_small_and_name_no_path_of_the_machine_that_made_them() -> None:
     files = [path for path in (EXAMPLE / "model").rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".onnx", ".pdmodel", ".pdiparams"}
+    assert {path.suffix for path in files} == {".onnx", ".json", ".pdiparams"}
     assert sum(path.stat().st_size for path in files) < 1024 * 1024
     assert not any(b".py" in path.read_bytes() for path in files if path.suffix != ".pdiparams")

@@ -127,8 +127,9 @@ def test_a_reshape_by_a_tensors_own_shape_gets_constants(tmp_path: Path) -> None
     assert run(normal, feeds)[0].shape == (2, 2)
 
 
+@pytest.mark.parametrize("pir", [False, True])
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
-def test_an_enlargement_by_a_factor_gets_its_size_from_the_jobs_shapes(tmp_path: Path, mode: str) -> None:
+def test_an_enlargement_by_a_factor_gets_its_size_from_the_jobs_shapes(tmp_path: Path, mode: str, pir: bool) -> None:
     nn = load_paddle().nn
 
     class Enlarging(nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
@@ -139,7 +140,7 @@ def test_an_enlargement_by_a_factor_gets_its_size_from_the_jobs_shapes(tmp_path:
         def forward(self, x: Any) -> Any:
             return nn.functional.interpolate(self.conv(x), scale_factor=2, mode=mode)
 
-    model = export(Enlarging(), tmp_path, (None, 3, None, None), pir=False)
+    model = export(Enlarging(), tmp_path, (None, 3, None, None), pir=pir)
     reference, _ = inspect(model, {"x": (1, 3, 12, 8)})
     feeds = {"x": pictures(1)[:, :, :12, :8]}
     session = ort.InferenceSession(reference, providers=["CPUExecutionProvider"])

@@ -172,6 +172,20 @@ def test_a_tied_activation_takes_the_range_of_its_master(ready: Calibrated, tmp_
     assert stored["sum.relu_scale"] == stored["side.relu_scale"] == stored["joined_scale"]
 
 
+def test_the_factors_of_an_enlargement_are_no_activation(tmp_path: Path) -> None:
+    net = NetworkBuilder()
+    batch_and_channels, factor = net.constant("ones", np.ones(2, np.float32)), net.constant("f", np.float32([1, 2]))
+    factors = net.node("Concat", [batch_and_channels, net.node("Abs", [factor], "factor")], "factors", axis=0)
+    small = net.convolution("image", "small", 3, 4)
+    large = net.node("Resize", [small, "", factors], "large", mode="nearest")
+    content, graph = inspect(saved(net.model(net.convolution(large, "last", 4, 2)), tmp_path), {})
+    assert set(graph.activations) == {"image", "small", "last"}
+    (tmp_path / "reference.onnx").write_bytes(content)
+    table = calibrated(tmp_path / "reference.onnx", graph, pictures(3))
+    quantize(tmp_path / "reference.onnx", table, "u8s8", tmp_path / "int8.onnx")
+    assert session(tmp_path / "int8.onnx", precise=True).run(None, {"image": pictures(1)[0]})[0].shape[2:] == (32, 64)
+
+
 def test_a_convolution_of_the_head_stays_in_float_only_after_the_last_weight(tmp_path: Path) -> None:
     net = NetworkBuilder()
     first = net.node("Sigmoid", [net.convolution("image", "first", 3, 4)], "gate")

@@ -158,7 +158,8 @@ def prove(files: PaddleFiles, program: PaddleProgram, feeds: Mapping[str, Array]
 
 
 def _identity(value: Any) -> str:
-    return str(value.id)
+    """Empty for an operand that is left out."""
+    return str(value.id) if value.initialized() else ""
 
 
 class _Rewriter:
@@ -223,6 +224,8 @@ class _Rewriter:
                 attributes[target] = value
         inputs: dict[str, list[str]] = {}
         for operand, identity in operator.operands.items():
+            if not identity:
+                continue
             if operand in rewriting.constants:
                 if identity not in self._values:
                     raise self._unsupported(f"a {operator.name} whose {operand} is computed while it runs")

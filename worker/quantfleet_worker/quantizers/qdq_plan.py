@@ -24,6 +24,8 @@ _BETWEEN = (
     "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Mul", "Pad",
     "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
+_STEERED = ("Clip", "Pad", "Reshape", "Resize", "Slice")
+"""Their first input is data; the others say how far, and rounding a factor of 2 to 8 bits moves every pixel."""
 HEAD = "it belongs to the head, which stays in float for its resolution"
 
 
@@ -189,11 +191,11 @@ def _is_weighted(node: NodeProto, weights: set[str]) -> bool:
 
 
 def _ancestors(graph: GraphProto, tensors: Iterable[str]) -> set[str]:
-    """The tensors from which one of `tensors` is computed, these included."""
+    """The tensors whose values one of `tensors` is computed from, these included."""
     found = set(tensors)
     for node in reversed(graph.node):
         if _reaches(node.output, found):
-            found.update(node.input)
+            found.update(node.input[:1] if node.op_type in _STEERED else node.input)
     return found
 
 
