@@ -14,7 +14,7 @@ from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.prepare import PreparedJob, prepare
 from quantfleet.jobfile.quantized import is_quantized
 from quantfleet.jobfile.quantizing import STATIC, QuantizationPart
-from quantfleet_domain.errors import QuantfleetError
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 HEAD = "apiVersion: quantfleet/v1\nkind: Job\nname: a\nmodel: {path: slim}\n"
 CONSTANTS = {
@@ -128,6 +128,16 @@ def test_a_quantized_model_that_a_job_calibrates_is_refused(slim: Path) -> None:
         prepared("calibration: {data: {path: images, preprocess: inference_cls.yaml}}\n", slim)
     assert caught.value.what.startswith("job.yaml:4:15: ")
     assert "FP32" in caught.value.todo
+
+
+def test_pictures_to_judge_a_quantized_model_by_need_its_configuration_beside_it(slim: Path) -> None:
+    evaluate = "evaluate: {data: {path: images, list: val.txt}, metrics: [top1]}\n"
+    with pytest.raises(QuantfleetError, match=r"job\.yaml:4:8.*nothing says how it becomes") as caught:
+        prepared(evaluate, slim)
+    assert caught.value.code is ErrorCode.PREPROCESS_INVALID
+    assert "inference_cls.yaml" in caught.value.todo
+    (slim / "slim" / "inference_cls.yaml").write_text("PreProcess: {}\n")
+    assert prepared(evaluate, slim).spec.models[0].preprocess is not None
 
 
 def test_a_quantized_model_that_a_job_quantizes_is_refused(slim: Path) -> None:

@@ -272,8 +272,8 @@ def test_a_given_model_with_other_inputs_is_refused_by_their_names(
     given = Variant("int8", "given", (form,))
     result = bench.do(replace(measuring, variants=(*measuring.variants, given), modes=("runtime",), batch_sizes=(1,)))
     (gap,) = result.absent
-    assert "takes picture" in gap.reason
-    assert "input image" in gap.reason
+    assert "takes 'picture'" in gap.reason
+    assert "input 'image'" in gap.reason
     assert len(result.rows) == 2
 
 

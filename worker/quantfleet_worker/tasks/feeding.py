@@ -75,7 +75,7 @@ def inputs_of(session: Session, shapes: Sequence[InputShape]) -> tuple[InputTens
     if lacking is not None:
         raise QuantfleetError(
             ErrorCode.MODEL_UNSUPPORTED,
-            f"the quantized model takes {', '.join(dtypes)}, and the job's model has an input {lacking}",
+            f"the quantized model takes {', '.join(map(repr, dtypes))}, and the job's model has input {lacking!r}",
             "give the quantized form of that very model",
         )
     return tuple(InputTensor(shape.name, shape.dims, dtypes[shape.name]) for shape in shapes)
