@@ -57,7 +57,10 @@ def write_report(entry: JobEntry, devices: Devices, read: Callable[[str], bytes]
             for (node, name), facts in sorted(devices.items())
             if (node, name) in took_part
         ),
-        models=tuple(ModelEntry(m.name, m.format, model_sha256(m.files)) for m in entry.spec.models),
+        models=tuple(
+            ModelEntry(m.name, m.format, model_sha256(m.files), model_sha256(m.given.files) if m.given else None)
+            for m in entry.spec.models
+        ),
         calibration=calibration(entry, read),
         job_file=entry.spec.document,
         versions=_versions(entry, [facts for key, facts in devices.items() if key in took_part]),

@@ -150,3 +150,11 @@ def test_models_of_several_quantizations_lie_in_folders_of_their_own() -> None:
     assert len(names) == len(set(names))
     for folder in ("onnx-u8s8", "paddle-u8s8", "qat/onnx-", "qat/paddle-", "distill/onnx-", "distill/paddle-"):
         assert any(name.startswith(f"net/{folder}/") for name in names), folder
+
+
+def test_a_given_model_is_named_by_its_content_beside_the_model_as_submitted() -> None:
+    spec = job_spec(quantized_in("given"))
+    (model,) = write_report(entry_of(spec, {}), {}, lambda _: b"").models
+    (submitted,) = spec.models
+    assert submitted.given is not None
+    assert (model.sha256, model.given_sha256) == (submitted.files[0].digest, submitted.given.files[0].digest)

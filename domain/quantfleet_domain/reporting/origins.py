@@ -3,6 +3,7 @@
 from quantfleet_domain.reporting import words
 from quantfleet_domain.reporting.report import Report
 from quantfleet_domain.reporting.section import Section
+from quantfleet_domain.reporting.table import METRIC_LABELS
 
 
 def training(report: Report) -> Section:
@@ -13,7 +14,7 @@ def training(report: Report) -> Section:
         curve = f"{losses[0][1]:.4g} → {losses[-1][1]:.4g}" if losses else words.MISSING
         best = f"iteration {t.best_iteration}"
         if t.metric and t.best_value is not None:
-            best += f", {t.metric} {t.best_value:.2f}"
+            best += f", {METRIC_LABELS.get(t.metric, t.metric)} {t.best_value:.2f} %"
         counts = (str(t.iterations), str(t.intervals), str(t.samples), words.number(t.seconds))
         rows.append((t.model, t.method, *counts, curve, best))
     header = ("Model", "Method", "Iterations", "Intervals", "Samples", "Seconds", "Loss, first → last", "Taken")

@@ -44,11 +44,12 @@ class FleetDevice:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model as submitted: `sha256` in hex."""
+    """A model as submitted: `sha256` in hex, and `given_sha256` of the quantized form that the job brought with it."""
 
     name: str
     format: str
     sha256: str
+    given_sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,7 @@ def versions(report: Report) -> Section:
 def digests(report: Report) -> Section:
     """What the figures come from, by content."""
     models = ((f"model {m.name} ({m.format})", m.sha256) for m in report.models)
+    given = ((f"quantized model given for {m.name}", m.given_sha256) for m in report.models if m.given_sha256)
     tables = ((f"scale table of {name}", c.scales_sha256) for name, c in sorted(report.calibration.items()))
     corrected = ((name, c.bias_correction) for name, c in sorted(report.calibration.items()))
     biases = ((f"bias corrections of {name}", done.sha256) for name, done in corrected if done)
@@ -237,4 +238,4 @@ def digests(report: Report) -> Section:
         for r in report.results
         if r.samples_artifact
     )
-    return Section("Digests", ("What", "SHA-256"), tuple(dict.fromkeys((*models, *tables, *biases, *samples))))
+    return Section("Digests", ("What", "SHA-256"), tuple(dict.fromkeys((*models, *given, *tables, *biases, *samples))))

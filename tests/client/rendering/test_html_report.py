@@ -120,7 +120,7 @@ def test_the_page_shows_what_auto_chose_and_what_stretches_ranges() -> None:
 def test_the_page_says_how_a_training_went_and_draws_its_loss() -> None:
     html = to_html(trained_report())
     page = Page(html)
-    for expected in ("2.25 → 0.5", "iteration 100, top1 56.25", "QuantizeLinear", "conv1 (Conv); fc7 (MatMul)"):
+    for expected in ("2.25 → 0.5", "iteration 100, Top-1 56.25 %", "QuantizeLinear", "conv1 (Conv); fc7 (MatMul)"):
         assert expected in page.text
     drawn = [value for name, value in page.attributes if name == "aria-label" and value.startswith("Training loss")]
     assert drawn == ["Training loss of mobilenet by qat: from 2.25 at iteration 10 to 0.5 at iteration 200, best 100"]

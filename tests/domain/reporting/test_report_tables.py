@@ -175,7 +175,7 @@ def test_each_quantization_has_its_own_accuracy_and_speedup_beside_the_same_fp32
 
 
 def test_the_markdown_says_how_a_training_went_and_what_was_taken() -> None:
-    assert "| mobilenet | qat | 200 | 2 | 400 | 93.5 | 2.25 → 0.5 | iteration 100, top1 56.25 |" in to_markdown(
+    assert "| mobilenet | qat | 200 | 2 | 400 | 93.5 | 2.25 → 0.5 | iteration 100, Top-1 56.25 % |" in to_markdown(
         trained_report()
     )
     assert "## Training" not in to_markdown(sample_report())

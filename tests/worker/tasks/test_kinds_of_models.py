@@ -112,6 +112,31 @@ COLOURS = np.random.default_rng(3).integers(0, 3, (4, 2, 4))
 """The classes of four pictures, of 2 by 4 cells each."""
 
 
+def test_outputs_that_are_no_boxes_cost_the_end_to_end_latency_alone(bench: Bench) -> None:
+    model, preprocess = bench.put("net.onnx", segmenter()), bench.put("infer_cfg.yml", YOLO.replace("32", "8").encode())
+    work = BenchmarkWork(
+        model="net",
+        engine="onnxruntime-cpu",
+        variants=(Variant("fp32", "none", (ModelForm("", (model,)),)),),
+        modes=("end2end", "runtime"),
+        threads=(1,),
+        batch_sizes=(1,),
+        warmup=1,
+        repeat=2,
+        require_quiet=False,
+        input_shapes=(InputShape("x", (1, 3, SIDE, SIDE)),),
+        data=Slice(detection_data(bench), 0, 1),
+        preprocess=preprocess,
+        kind=OutputKind.BOXES,
+    )
+    result = bench.do(work)
+    assert [row.mode for row in result.rows] == ["runtime"]
+    assert [gap.mode for gap in result.absent] == ["end2end"]
+    with pytest.raises(QuantfleetError) as caught:
+        bench.do(replace(work, modes=("end2end",)))
+    assert caught.value.what == result.absent[0].reason
+
+
 def segmentation_data(bench: Bench, mask_size: int = 16) -> FileRef:
     rows = []
     for index, classes in enumerate(COLOURS):
