@@ -34,7 +34,7 @@ def rows(report: dict[str, Any]) -> list[list[str]]:
             rates = [f"{result['throughput_per_s']:.2f}" for result in (fp32, int8)]
             nodes = f"{int8['int8_nodes']} of {int8['quantizable_nodes']}"
             published = PUBLISHED.get((model, threads), "")
-            found.append([model, str(threads), engine, *rates, f"{int8['speedup']:.2f}", published, nodes])
+            found.append([model, str(threads), engine, *rates, f"{int8['speedup']['value']:.2f}", published, nodes])
     order = [model["name"] for model in report["models"]]
     return sorted(found, key=lambda row: (order.index(row[0]), int(row[1]), row[2] != "paddle-cpu", row[2]))
 

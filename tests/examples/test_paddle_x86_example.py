@@ -34,9 +34,9 @@ def test_the_table_has_a_line_for_each_network_and_engine_beside_the_published_s
         "models": [{"name": "vgg16"}],
         "results": [
             result("openvino-cpu", "fp32", 3.0),
-            result("openvino-cpu", "int8", 12.0, speedup=4.0, int8_nodes=15, quantizable_nodes=16),
+            result("openvino-cpu", "int8", 12.0, speedup={"value": 4.0}, int8_nodes=15, quantizable_nodes=16),
             result("paddle-cpu", "fp32", 2.5),
-            result("paddle-cpu", "int8", 9.5, speedup=3.8, int8_nodes=14, quantizable_nodes=16),
+            result("paddle-cpu", "int8", 9.5, speedup={"value": 3.8}, int8_nodes=14, quantizable_nodes=16),
             result("onnxruntime-cpu", "fp32", 3.0),
         ],
     }

@@ -163,18 +163,34 @@ def test_openvino_sends_nothing_home(models: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "its telemetry writes a client id there before it reports"
 
 
-def test_its_threads_stay_on_the_cores_of_the_process(models: Path) -> None:
-    code = (
-        "import os; core = max(os.sched_getaffinity(0)); os.sched_setaffinity(0, {core})\n"
-        "import sys, numpy as np; from pathlib import Path\n"
-        "from quantfleet_worker.engines.base import LoadOptions\n"
-        "from quantfleet_worker.engines.openvino_cpu import ENGINE\n"
-        "from quantfleet_worker.tasks.affinity import pinned_cores\n"
-        "session = ENGINE.load(Path(sys.argv[1]), LoadOptions('fp32', 2))\n"
-        "session.run({'image': np.zeros((1, 3, 32, 32), np.float32)})\n"
-        "assert pinned_cores() == (core,), pinned_cores()\n"
-    )
+PINNED = """
+import os, sys, numpy as np
+from pathlib import Path
+from quantfleet_worker.engines.base import LoadOptions
+from quantfleet_worker.engines.openvino_cpu import ENGINE
+from quantfleet_worker.tasks.affinity import pin_all_threads, pinned_cores
+cores = tuple(sorted(os.sched_getaffinity(0)))
+{start}
+for count in (1, 2):
+    pin_all_threads(cores[:count])
+    session = ENGINE.load(Path(sys.argv[1]), LoadOptions("fp32", count))
+    session.run({{"image": np.zeros((1, 3, 32, 32), np.float32)}})
+    assert pinned_cores() == cores[:count], pinned_cores()
+    assert session.settings_in_effect()["inference_num_threads"] == str(count)
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads need two cores")
+def test_more_threads_than_at_first_really_run_and_stay_on_the_cores_of_the_process(models: Path) -> None:
+    code = PINNED.format(start="ENGINE.start()")
     subprocess.run([sys.executable, "-c", code, str(models / "fp32.onnx")], check=True)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads need two cores")
+def test_fewer_threads_than_asked_for_are_refused(models: Path) -> None:
+    command = [sys.executable, "-c", PINNED.format(start=""), str(models / "fp32.onnx")]
+    said = subprocess.run(command, check=False, capture_output=True, text=True).stderr
+    assert "openvino takes 1 threads where 2 are asked for" in said
 
 
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:

@@ -208,6 +208,25 @@ def test_every_activation_and_weight_has_its_native_name(old_model: Path, calibr
     assert {operator.input("Filter")[0] for operator in convolutions} <= set(graph.native_weights.values())
 
 
+def test_a_tensor_is_not_taken_for_what_it_was_before_a_bias_of_zero(tmp_path: Path) -> None:
+    nn = load_paddle().nn
+
+    class Bottleneck(nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Conv2D(3, 4, 1, bias_attr=False), nn.BatchNorm2D(4), nn.Conv2D(4, 4, 1, bias_attr=False)
+            )
+
+        def forward(self, x: Any) -> Any:
+            return self.layers(x)
+
+    model = export(Bottleneck(), tmp_path, (None, 3, 8, 8), pir=False)
+    _, graph = inspect(model, {"x": (1, 3, 8, 8)})
+    layers = [item for item in normalize(load_program(find_files(model))).operators if item.type in CONVOLUTIONS]
+    assert {layer.input("Input")[0] for layer in layers} <= set(graph.native_names.values())
+
+
 def test_a_pir_model_is_mapped_like_the_old_format(pir_model: Path, calibrated: Calibrated) -> None:
     _, graph = inspect(pir_model, {"x": SHAPE})
     assert graph.unmapped == ()

@@ -94,6 +94,12 @@ class Engine(ABC):
     def version(self) -> str:
         """The version of the installed runtime. Raises QuantfleetError(ENGINE_MISSING) where it is not installed."""
 
+    def start(self) -> None:  # noqa: B027 - most engines look at their cores whenever they start threads
+        """Have the runtime count its cores, where it counts them once only; called before a process is pinned to fewer.
+
+        Raises QuantfleetError(ENGINE_MISSING) where it is not installed.
+        """
+
     def precisions_on(self, isa: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - most engines have all everywhere
         """Of `precisions`, what a CPU with these flags (as in /proc/cpuinfo) really has. Imports no runtime."""
         return self.precisions

@@ -48,6 +48,10 @@ class OpenVinoCpu(Engine):
         except metadata.PackageNotFoundError as error:
             raise _missing() from error
 
+    def start(self) -> None:
+        """Look for devices: from then on OpenVINO takes the cores that the process has now for all there are."""
+        _ = _openvino().Core().available_devices
+
     def precisions_on(self, isa: tuple[str, ...]) -> tuple[str, ...]:
         """All, but `bf16` only with AVX512-BF16 or AMX: elsewhere OpenVINO emulates it, slower than FP32."""
         return tuple(item for item in self.precisions if item != "bf16" or _BF16_FLAGS & set(isa))
@@ -164,6 +168,13 @@ class OpenVinoSession(Session):
 
     def _open(self, network: Any) -> None:
         self._compiled = self._compile(network)
+        found = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
+        if found != self._options.threads:
+            raise QuantfleetError(
+                ErrorCode.ENGINE_FAILED,
+                f"openvino takes {found} threads where {self._options.threads} are asked for",
+                "ask for as many threads as the device has physical cores, or less",
+            )
         self._request = self._compiled.create_infer_request()
         self._staged = {}
         if self._options.precision == "bf16":

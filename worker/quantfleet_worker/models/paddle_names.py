@@ -27,7 +27,7 @@ def map_names(reference: bytes, graph: CalibrationGraph, program: PaddleProgram 
 
     `program` is normalised; None (a model without a form that can be quantized) leaves every activation unmapped. Ties,
     i.e. several variables with the values of one tensor, go to the equal name and else to the first in graph order
-    that is not taken.
+    that is not taken, and to one before its bias is added only where there is no other: a bias may be zero.
 
     Raises QuantfleetError(MODEL_UNSUPPORTED) where the two do not compute the same outputs.
     """
@@ -41,11 +41,16 @@ def map_names(reference: bytes, graph: CalibrationGraph, program: PaddleProgram 
         references.append(_run_reference(reference, graph, feeds))
         natives.append({**program.run(feeds, list(dict.fromkeys((*variables, *program.fetches)))), **feeds})
     _check_outputs(graph.outputs, references, program.fetches, natives)
-    order = [*program.feeds, *variables]
+    order = [*program.feeds, *sorted(variables, key=lambda name: _is_before_its_bias(program, name))]
     names = _match(graph.activations, references, [name for name in order if name in natives[0]], natives)
     weights = _match_weights(reference, [weight.name for weight in graph.weights], program)
     unmapped = tuple(name for name in graph.activations if name not in names)
     return replace(graph, native_names=names, native_weights=weights, unmapped=unmapped)
+
+
+def _is_before_its_bias(program: PaddleProgram, name: str) -> bool:
+    readers = program.consumers(name)
+    return len(readers) == 1 and readers[0].type == "elementwise_add" and program.is_parameter(readers[0].input("Y")[0])
 
 
 def activation_variables(program: PaddleProgram) -> list[str]:

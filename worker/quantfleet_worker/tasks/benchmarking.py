@@ -40,12 +40,13 @@ Blocks = Mapping[str, tuple[tuple[int, ...], ...]]
 
 
 def benchmark(work: BenchmarkWork, workspace: Workspace, here: Surroundings, report: Report) -> BenchmarkResult:
-    """Raises MODEL_UNREADABLE, ENGINE_FAILED, SAMPLE_UNREADABLE, PREPROCESS_INVALID.
+    """Raises MODEL_UNREADABLE, ENGINE_MISSING, ENGINE_FAILED, SAMPLE_UNREADABLE, PREPROCESS_INVALID.
 
     A cell that cannot be had (mode `end2end` without samples, more threads than cores, a batch that the model does not
     take, a precision that this CPU lacks, noise where quiet is demanded) is an `Absence` with its reason, and no error.
     So is a variant that the engine refuses, or a mode whose output has no meaning here, while another is measured.
     """
+    engine_named(work.engine).start()
     bench = _Bench(work, workspace, here, report)
     bench.leave_out_what_the_device_lacks()
     cells = [(t, b, m) for t in work.threads for b in work.batch_sizes for m in work.modes]
