@@ -4,6 +4,7 @@ Converters rename tensors, so names prove nothing: the same random inputs go thr
 are the same one where they have one shape and the same values in every run.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -41,16 +42,23 @@ def map_names(reference: bytes, graph: CalibrationGraph, program: PaddleProgram 
         references.append(_run_reference(reference, graph, feeds))
         natives.append({**program.run(feeds, list(dict.fromkeys((*variables, *program.fetches)))), **feeds})
     _check_outputs(graph.outputs, references, program.fetches, natives)
-    order = [*program.feeds, *sorted(variables, key=lambda name: _is_before_its_bias(program, name))]
+    before_biases = _before_biases(program)
+    order = [*program.feeds, *sorted(variables, key=before_biases.__contains__)]
     names = _match(graph.activations, references, [name for name in order if name in natives[0]], natives)
     weights = _match_weights(reference, [weight.name for weight in graph.weights], program)
     unmapped = tuple(name for name in graph.activations if name not in names)
     return replace(graph, native_names=names, native_weights=weights, unmapped=unmapped)
 
 
-def _is_before_its_bias(program: PaddleProgram, name: str) -> bool:
-    readers = program.consumers(name)
-    return len(readers) == 1 and readers[0].type == "elementwise_add" and program.is_parameter(readers[0].input("Y")[0])
+def _before_biases(program: PaddleProgram) -> set[str]:
+    """What is read by the addition of a parameter, and by nothing else."""
+    readers = Counter(name for operator in program.operators for name in operator.input_arg_names)
+    additions = [operator for operator in program.operators if operator.type == "elementwise_add"]
+    return {
+        source
+        for source, other in ((addition.input("X")[0], addition.input("Y")[0]) for addition in additions)
+        if readers[source] == 1 and program.is_parameter(other)
+    }
 
 
 def activation_variables(program: PaddleProgram) -> list[str]:
