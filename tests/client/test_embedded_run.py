@@ -1,5 +1,6 @@
 """`quantfleet run` as a user runs it: a real coordinator, TLS, Ray and workers that leave nothing but a report."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -38,13 +39,22 @@ class Running:
     def others(self) -> list[psutil.Process]:
         """What it started and is still there."""
         found = []
-        for process in psutil.process_iter():
+        for process in psutil.process_iter(["name"]):
             try:
                 if process.pid != self.process.pid and process.environ().get(MARK) == self.mark:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
                 continue
         return found
+
+    def kill(self, *command: str) -> None:
+        """Kill -9 the one that runs this command. What is just ending shows no command line, and is passed over."""
+        for process in self.others():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.cmdline()[3 : 3 + len(command)] == [*command]:
+                    process.kill()
+                    return
+        pytest.fail(f"nothing runs {' '.join(command)!r}")
 
     def until(self, words: str) -> None:
         """Wait for a line of progress."""
@@ -82,7 +92,8 @@ def running(folder: Path, *words: object) -> Iterator[Running]:
         process.kill()
         process.communicate()
         for other in found.others():
-            other.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                other.kill()
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ def ended(tiny_job: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder = tmp_path_factory.mktemp("run")
     with running(folder, "run", tiny_job) as run:
         out, err = run.process.communicate()
-        left = [process.name() for process in run.others()]
+        left = [process.info["name"] for process in run.others()]
         return Ended(run.process.returncode, out, err, folder / "out", left, list(run.temporary.iterdir()))
 
 
@@ -170,8 +181,8 @@ def test_a_run_survives_its_coordinator_and_a_worker_and_makes_the_same_table(
 ) -> None:
     with running(tmp_path, "run", tiny_job) as run:
         run.until("tiny/inspect done")
-        for words in (["coordinator", "serve"], ["worker", "run"]):
-            next(p for p in run.others() if p.cmdline()[3:5] == words).kill()
+        run.kill("coordinator", "serve")
+        run.kill("worker", "run")
         _, err = run.process.communicate()
         assert run.process.returncode == 0, err
         assert run.all_gone()

@@ -1,6 +1,7 @@
 """A real Ray with real actors and children: placement, cancellation, the death of each process, two hosts at once."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -125,13 +126,22 @@ def test_a_killed_actor_takes_its_child_and_grandchild_along_and_is_replaced(
 
 
 def listens_at(process: psutil.Process) -> set[str]:
-    """The addresses that a process and its descendants accept connections on."""
-    return {
-        connection.laddr.ip
-        for member in (process, *process.children(recursive=True))
-        for connection in member.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    """The addresses that a process and its descendants accept connections on; what has just ended accepts none."""
+    found = set()
+    for member in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            connections = member.net_connections("inet")
+            found |= {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
+    return found
+
+
+def names(processes: list[psutil.Process]) -> dict[int, str]:
+    """The names by process identifier, without those that have just ended."""
+    found = {}
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found[process.pid] = process.name()
+    return found
 
 
 LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
@@ -168,7 +178,7 @@ def test_a_second_host_runs_beside_the_first_and_vanishes_when_it_is_killed(
         assert other.stdout is not None
         directory, child, grandchild = other.stdout.readline().split()
         assert isinstance(asyncio.run(host.run(A, b"abc", spec_of("echo"))), Result)
-        family = {process.pid: process.name() for process in psutil.Process(other.pid).children(recursive=True)}
+        family = names(psutil.Process(other.pid).children(recursive=True))
         assert {int(child), int(grandchild)} < set(family)
         assert {"gcs_server", "raylet"} < set(family.values())
         assert set() < listens_at(psutil.Process(other.pid)) <= LOOPBACK
