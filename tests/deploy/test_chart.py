@@ -67,6 +67,15 @@ def test_every_object_is_one_of_the_oldest_and_of_the_newest_kubernetes(helm: He
             kubernetes_validate.validate(found, version, strict=True)
 
 
+@pytest.mark.parametrize("block", re.findall(r"(?ms)^```yaml\n(.*?)^```", (CHART / "README.md").read_text()))
+def test_the_values_that_the_readme_shows_are_ones_that_work(helm: Helm, block: str) -> None:
+    values = yaml.safe_load(block)
+    done = helm.lint(values)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, pool in values["pools"].items():
+        assert_known(f"README: {name}", ["worker", "run", *pool.get("extraArgs", ())])
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
