@@ -18,7 +18,7 @@ COPY . .
 # the newest 10, which has calibrators, too. Its wheel is fetched from NVIDIA by the stub that PyPI has.
 # onnxruntime and onnxruntime-gpu are one package under two names: the second is written over the first.
 RUN /opt/quantfleet/bin/pip install --no-cache-dir -c constraints.txt ".[worker,onnxruntime,paddle,gpu]" \
-      "onnxruntime-gpu[cuda,cudnn]==1.31.1" "tensorrt-cu13==10.16.1.11" "cuda-python==13.4.4" \
+      "onnxruntime-gpu[cuda,cudnn]==1.31.1" "tensorrt-cu13==10.16.1.11" "cuda-bindings==13.4.4" \
  && /opt/quantfleet/bin/pip install --no-cache-dir --no-deps --force-reinstall "onnxruntime-gpu==1.31.1"
 
 FROM build AS paddle26-without
