@@ -34,11 +34,12 @@ class NodeCounts:
 @dataclass(frozen=True)
 class LoadOptions:
     """How a model is loaded: `precision` is `fp32`, `bf16` or `int8`, `threads` are intra-op, `batch` is the size to
-    come."""
+    come, `keep` a folder in which an engine may keep what it made of the model, for the next time."""
 
     precision: str
     threads: int
     batch: int = 1
+    keep: Path | None = None
 
 
 class Session(ABC):
@@ -66,6 +67,11 @@ class Session(ABC):
         self.bind(feeds)
         self.run_bound()
         return self.outputs()
+
+    def parts_ns(self) -> Mapping[str, int]:
+        """Nanoseconds of the last `run_bound`'s parts `h2d`, `compute` and `d2h`, by the device's own clock; empty
+        where the device has none."""
+        return {}
 
     @abstractmethod
     def settings_in_effect(self) -> dict[str, str]:
