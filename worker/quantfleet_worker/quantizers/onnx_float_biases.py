@@ -1,7 +1,7 @@
 """Gives a QDQ model's layers their biases in float. Not for biases that are in float already.
 
-A quantizer may write a bias as int32 with a scale of its own. TensorRT dequantizes 8-bit integers only (operator
-DequantizeLinear of its ONNX parser), and in FP16 such scales, products of two small ones, are 0.
+A quantizer may write a bias as int32 with a scale of its own. TensorRT's dequantize layer takes 8 bits and less
+(NvInfer.h, IDequantizeLayer), and in FP16 such scales, products of two small ones, are 0.
 """
 
 from pathlib import Path

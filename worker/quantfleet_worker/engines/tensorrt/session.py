@@ -17,7 +17,6 @@ from ..base import Array, NodeCounts, Session
 from ..cuda.transfers import OnDevice, Transfers
 from .layers import Layer, conversions, int8_nodes, precision_of, precisions, read_layers
 from .library import Log
-from .model import shapes_for
 from .outputs import Outputs
 from .workshop import Workshop
 
@@ -30,11 +29,11 @@ _PROFILED_RUNS = 5
 class TensorRtSession(Session):
     """One engine with one execution context, for inputs of one shape.
 
-    It is built for the batch size that it was loaded for; when another shape is bound, it is built once more for that.
-    A model with further open dimensions is built when its first batch is bound.
+    It is built for the `shapes` given, or when its first batch is bound; when another shape is bound, it is built once
+    more for that.
     """
 
-    def __init__(self, workshop: Workshop, batch: int) -> None:
+    def __init__(self, workshop: Workshop, shapes: dict[str, tuple[int, ...]] | None) -> None:
         import tensorrt as trt
 
         self._workshop = workshop
@@ -44,7 +43,6 @@ class TensorRtSession(Session):
         self._transfers = Transfers(pinned=workshop.plan.pinned)
         self._feeds: dict[str, Array] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        shapes = shapes_for(self._inputs, batch)
         if shapes is not None:
             self._open(shapes)
 
