@@ -141,9 +141,9 @@ class OnnxRuntimeGpuSession(Session):
         as the session and the CUDA runtime have them."""
         chosen = self._session.get_provider_options().get(self._wanted, {})
         return ort_session.read_back(self._session) | {
+            **device.settings(self._device),
             **{f"provider.{name}": str(value) for name, value in chosen.items() if "stream" not in name},
             "nodes": ", ".join(f"{name} {count}" for name, count in self._nodes().most_common()),
-            "gpu": str(self._device),
             "host_memory": self._transfers.host_memory(),
         }
 

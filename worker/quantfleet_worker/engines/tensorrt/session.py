@@ -14,6 +14,7 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 from .. import feeds as session_feeds
 from ..base import Array, NodeCounts, Session
+from ..cuda.device import settings as device_settings
 from ..cuda.transfers import OnDevice, Transfers
 from .layers import Layer, conversions, int8_nodes, precision_of, precisions, read_layers
 from .library import Log
@@ -75,16 +76,15 @@ class TensorRtSession(Session):
 
     def settings_in_effect(self) -> dict[str, str]:
         """Version and device, what the engine's layers compute in, the host's memory, and where the engine is from."""
-        built = self._workshop.last
         return {
+            **device_settings(self._workshop.device),
             "tensorrt": self._workshop.version_text,
-            "gpu": str(self._workshop.device),
             "layers": precisions(self._layers()),
             "network": "strongly typed" if self._workshop.plan.strongly_typed else "weakly typed",
             "builder_flags": ",".join(self._workshop.plan.flags) or "none",
             "tf32": "off",
             "host_memory": self._transfers.host_memory(),
-            "engine": built,
+            "engine": self._workshop.last,
         }
 
     def node_counts(self) -> NodeCounts:
