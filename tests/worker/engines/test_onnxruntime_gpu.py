@@ -11,7 +11,7 @@ from quantfleet_worker.engines import onnxruntime_cuda, onnxruntime_tensorrt
 from quantfleet_worker.engines.base import Engine, LoadOptions
 from quantfleet_worker.engines.onnxruntime_gpu import Placed, placed, require_products_on_gpu, require_provider
 from quantfleet_worker.engines.onnxruntime_tensorrt import provider_options
-from quantfleet_worker.engines.tensorrt.plan import Quantization, plan
+from quantfleet_worker.engines.trt.plan import Quantization, plan
 
 both = pytest.mark.parametrize(
     "engine", [onnxruntime_cuda.ENGINE, onnxruntime_tensorrt.ENGINE], ids=lambda engine: engine.name
@@ -78,7 +78,7 @@ def test_every_node_of_a_real_session_is_told_with_its_provider(tmp_path: Path) 
     nodes = placed(onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
     assert Placed("stem_node", "Conv", "CPUExecutionProvider") in nodes
     assert Placed("logits_node", "Gemm", "CPUExecutionProvider") in nodes
-    with pytest.raises(QuantfleetError, match="leaves 5 products of model.onnx to the CPU"):
+    with pytest.raises(QuantfleetError, match=r"leaves 5 products of model\.onnx to the CPU"):
         require_products_on_gpu(nodes, Path("model.onnx"))
 
 

@@ -34,7 +34,8 @@ def test_slowdowns_of_any_sample_are_named_and_idleness_and_users_clocks_are_not
 
 
 def test_the_bits_of_slowdowns_are_those_of_nvml() -> None:
-    names = ("SwPowerCap", "HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown", "BoardLimit", "Reliability")  # fmt: skip
+    names = ["SwPowerCap", "HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown"]
+    names += ["BoardLimit", "Reliability"]
     assert list(SLOWDOWNS) == [getattr(pynvml, f"nvmlClocksThrottleReason{name}") for name in names]
 
 

@@ -10,13 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-from tests.worker.onnx_networks import calibrated, classifier, pictures, saved
+from tests.worker.onnx_networks import classifier, pictures, saved
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.onnx_model import inspect
 from quantfleet_worker.quantizers.onnx_float_biases import with_float_biases
 from quantfleet_worker.quantizers.onnx_half import converted
-from quantfleet_worker.quantizers.onnx_qdq import SYMMETRIC, quantize
 
 
 class Pictures(CalibrationDataReader):  # type: ignore[misc] # onnxruntime publishes no types
@@ -29,18 +28,20 @@ class Pictures(CalibrationDataReader):  # type: ignore[misc] # onnxruntime publi
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`fp32.onnx`, `int8.onnx` in our form for TensorRT, and `elsewhere.onnx` as another quantizer writes it."""
+    """`fp32.onnx`, and symmetric QDQ models with biases in float (`int8.onnx`) and in int32 (`elsewhere.onnx`)."""
     folder = tmp_path_factory.mktemp("models")
-    content, graph = inspect(saved(classifier(), folder), {})
+    content, _ = inspect(saved(classifier(), folder), {})
     (folder / "fp32.onnx").write_bytes(content)
-    quantize(
-        folder / "fp32.onnx", calibrated(folder / "fp32.onnx", graph, pictures(4)), SYMMETRIC, folder / "int8.onnx"
-    )
-    options = {"ActivationSymmetric": True, "WeightSymmetric": True}
-    quantize_static(
-        folder / "fp32.onnx", folder / "elsewhere.onnx", Pictures(), activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8, per_channel=True, extra_options=options,
-    )  # fmt: skip
+    for name, int32_biases in (("int8", False), ("elsewhere", True)):
+        quantize_static(
+            folder / "fp32.onnx",
+            folder / f"{name}.onnx",
+            Pictures(),
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": int32_biases},
+        )
     return folder
 
 
@@ -59,14 +60,15 @@ def half_of(model: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["int8", "elsewhere"])
 def test_the_copy_answers_as_the_int8_model_does(models: Path, tmp_path: Path, name: str) -> None:
-    floating, int8, half = (answers(path) for path in (models / "fp32.onnx", models / f"{name}.onnx", half_of(models / f"{name}.onnx", tmp_path)))  # fmt: skip
+    floating, int8 = (answers(models / f"{which}.onnx") for which in ("fp32", name))
+    half = answers(half_of(models / f"{name}.onnx", tmp_path))
     assert np.abs(int8 - floating).max() > 0.01, "the INT8 model has to differ from FP32 for this to say anything"
     assert np.abs(half - int8).max() < 0.5 * np.abs(int8 - floating).max()
     assert (half.argmax(axis=1) == int8.argmax(axis=1)).all()
 
 
 @pytest.mark.parametrize("name", ["int8", "elsewhere"])
-def test_every_quantized_tensor_stays_quantized_and_everything_else_is_in_half(models: Path, tmp_path: Path, name: str) -> None:  # fmt: skip
+def test_what_is_quantized_stays_so_and_the_rest_is_in_half(models: Path, tmp_path: Path, name: str) -> None:
     source = with_float_biases(models / f"{name}.onnx", tmp_path)
     before, after = onnx.load(source), onnx.load(converted(source, tmp_path))
     onnx.checker.check_model(after, full_check=True)
@@ -100,7 +102,7 @@ def test_an_activation_scale_that_half_cannot_hold_is_refused(models: Path, tmp_
     content = onnx.load(models / "int8.onnx")
     node = next(item for item in content.graph.node if item.op_type == "QuantizeLinear")
     scale = next(item for item in content.graph.initializer if item.name == node.input[1])
-    scale.CopyFrom(numpy_helper.from_array(np.float32(1e-6).reshape(scale.dims), scale.name))
+    scale.CopyFrom(numpy_helper.from_array(np.full(scale.dims, 1e-6, np.float32), scale.name))
     with pytest.raises(QuantfleetError, match=r"the scale of .* is 1e-06") as caught:
         converted(saved(content, tmp_path), tmp_path)
     assert caught.value.code is ErrorCode.MODEL_UNSUPPORTED

@@ -91,16 +91,16 @@ def inputs_of(session: Any) -> Inputs:
 
 def output_shapes(session: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]] | None:
     """The shapes of all outputs for inputs of these `shapes`, or None where those do not settle them."""
-    symbols = {
+    symbols: dict[Any, int] = {
         symbol: extent
         for item in session.get_inputs()
         for symbol, extent in zip(item.shape, shapes[item.name], strict=True)
         if isinstance(symbol, str)
     }
-    settled = {item.name: [symbols.get(extent, extent) for extent in item.shape] for item in session.get_outputs()}
-    if not all(isinstance(extent, int) for shape in settled.values() for extent in shape):
-        return None
-    return {name: tuple(shape) for name, shape in settled.items()}
+    settled: dict[str, tuple[Any, ...]] = {
+        item.name: tuple(symbols.get(extent, extent) for extent in item.shape) for item in session.get_outputs()
+    }
+    return settled if all(isinstance(extent, int) for shape in settled.values() for extent in shape) else None
 
 
 def read_back(session: Any) -> dict[str, str]:

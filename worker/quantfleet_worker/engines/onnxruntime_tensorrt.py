@@ -18,8 +18,8 @@ from .base import Engine, LoadOptions, Session
 from .cuda import capability, device
 from .onnxruntime_cuda import PROVIDER as CUDA
 from .onnxruntime_gpu import OnnxRuntimeGpuSession, Provider, load, version
-from .tensorrt.model import TensorRtModel, open_model
-from .tensorrt.plan import PRECISIONS, BuildPlan, plan
+from .trt.model import TensorRtModel, open_model
+from .trt.plan import PRECISIONS, BuildPlan, plan
 
 _LINKED = (10, 0, 0)
 _OLDEST_GPU = (7, 5)

@@ -36,6 +36,30 @@ def test_every_failure_is_an_engine_failure_in_the_runtimes_words(attempt: objec
     assert "driver for CUDA" in caught.value.todo
 
 
+STREAM, EVENT = runtime.cudaStream_t(7), runtime.cudaEvent_t(9)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("cudaStreamSynchronize", (STREAM,)),
+        ("cudaStreamDestroy", (STREAM,)),
+        ("cudaEventRecord", (EVENT, STREAM)),
+        ("cudaEventElapsedTime", (EVENT, EVENT)),
+        ("cudaEventDestroy", (EVENT,)),
+        ("cudaMemcpyAsync", (4096, 4096, 4, runtime.cudaMemcpyKind.cudaMemcpyHostToDevice, STREAM)),
+        ("cudaPointerGetAttributes", (4096,)),
+        ("cudaFree", (4096,)),
+        ("cudaFreeHost", (4096,)),
+    ],
+)
+def test_the_bindings_take_arguments_of_our_kinds_and_the_runtime_answers(
+    name: str, arguments: tuple[object, ...]
+) -> None:
+    with pytest.raises(QuantfleetError, match="cudaErrorInsufficientDriver"):
+        call(name, *arguments)
+
+
 def test_a_call_gives_what_the_function_gives_besides_its_status() -> None:
     status, version = runtime.cudaRuntimeGetVersion()
     assert status == runtime.cudaError_t.cudaSuccess

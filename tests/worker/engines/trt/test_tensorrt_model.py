@@ -8,8 +8,8 @@ import pytest
 from tests.worker.onnx_networks import NetworkBuilder, classifier, saved
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_worker.engines.tensorrt.model import open_model, prepared, shapes_for
-from quantfleet_worker.engines.tensorrt.plan import Quantization, plan
+from quantfleet_worker.engines.trt.model import open_model, prepared, shapes_for
+from quantfleet_worker.engines.trt.plan import Quantization, plan
 
 CACHE = b"TRT-0-EntropyCalibration2\nimage: 3c010a14\n"
 
@@ -30,10 +30,10 @@ def test_a_float_file_is_not_quantized_and_a_cache_beside_it_counts_only_in_its_
 def test_a_cache_that_is_not_there_is_an_error_and_so_is_a_file_that_is_none(model: Path, tmp_path: Path) -> None:
     with pytest.raises(QuantfleetError, match=r"no calibration\.cache beside the model"):
         open_model(model, "cache")
-    for path, code in ((tmp_path / "gone.onnx", ErrorCode.MODEL_NOT_FOUND), (tmp_path / "a.onnx", ErrorCode.MODEL_UNREADABLE)):  # fmt: skip
-        (tmp_path / "a.onnx").write_bytes(b"\xff\xff no model")
+    (tmp_path / "text.onnx").write_bytes(b"\xff\xff no model")
+    for name, code in (("gone", ErrorCode.MODEL_NOT_FOUND), ("text", ErrorCode.MODEL_UNREADABLE)):
         with pytest.raises(QuantfleetError) as caught:
-            open_model(path, "")
+            open_model(tmp_path / f"{name}.onnx", "")
         assert caught.value.code is code
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_worker.engines.tensorrt.engine import ENGINE
-from quantfleet_worker.engines.tensorrt.plan import (
+from quantfleet_worker.engines.trt.engine import ENGINE
+from quantfleet_worker.engines.trt.plan import (
     PRECISIONS,
     BuildPlan,
     Quantization,
@@ -18,7 +18,9 @@ TEN, ELEVEN = (10, 16, 1), (11, 4, 0)
 NONE, QDQ, CACHE = Quantization.NONE, Quantization.QDQ, Quantization.CACHE
 
 
-def built(*flags: str, strong: bool = False, half: bool = False, calibrated: bool = False, pinned: bool = False) -> BuildPlan:  # fmt: skip
+def built(
+    *flags: str, strong: bool = False, half: bool = False, calibrated: bool = False, pinned: bool = False
+) -> BuildPlan:
     return BuildPlan(strong, flags, half, calibrated, pinned)
 
 

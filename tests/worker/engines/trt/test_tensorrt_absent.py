@@ -9,15 +9,20 @@ from tests.worker.onnx_networks import classifier, saved
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.engines.base import Array, LoadOptions
-from quantfleet_worker.engines.tensorrt.calibration import Samples, cache_for
-from quantfleet_worker.engines.tensorrt.engine import ENGINE
+from quantfleet_worker.engines.trt.calibration import Samples, cache_for
+from quantfleet_worker.engines.trt.engine import ENGINE
 
 OPTIONS = LoadOptions("fp32", threads=1)
 
 
 def test_a_missing_tensorrt_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
     model = saved(classifier(), tmp_path)
-    for attempt in (ENGINE.version, lambda: ENGINE.load(model, OPTIONS), lambda: ENGINE.calibrate_natively(model, (), OPTIONS, tmp_path)):  # fmt: skip
+    attempts = (
+        ENGINE.version,
+        lambda: ENGINE.load(model, OPTIONS),
+        lambda: ENGINE.calibrate_natively(model, (), OPTIONS, tmp_path),
+    )
+    for attempt in attempts:
         with pytest.raises(QuantfleetError, match="tensorrt") as caught:
             attempt()
         assert caught.value.code is ErrorCode.ENGINE_MISSING

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from quantfleet_worker.engines.cuda.device import CudaDevice
-from quantfleet_worker.engines.tensorrt import kept
-from quantfleet_worker.engines.tensorrt.kept import EngineKey
+from quantfleet_worker.engines.trt import kept
+from quantfleet_worker.engines.trt.kept import EngineKey
 
 KEY = EngineKey(gpu="Tesla T4", capability="7.5", tensorrt="10.16.1.11", model="ab" * 32, options='{"flags": ["INT8"]}')
 CHANGES = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from quantfleet_domain.jobs.measured import Conversion
-from quantfleet_worker.engines.tensorrt.layers import (
+from quantfleet_worker.engines.trt.layers import (
     Layer,
     conversions,
     int8_nodes,
