@@ -10,12 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-from tests.worker.onnx_networks import classifier, pictures, saved
+from tests.worker.onnx_networks import calibrated, classifier, pictures, saved
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.onnx_model import inspect
 from quantfleet_worker.quantizers.onnx_float_biases import with_float_biases
 from quantfleet_worker.quantizers.onnx_half import converted
+from quantfleet_worker.quantizers.onnx_qdq import SYMMETRIC, quantize
 
 
 class Pictures(CalibrationDataReader):  # type: ignore[misc] # onnxruntime publishes no types
@@ -28,20 +29,22 @@ class Pictures(CalibrationDataReader):  # type: ignore[misc] # onnxruntime publi
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`fp32.onnx`, and symmetric QDQ models with biases in float (`int8.onnx`) and in int32 (`elsewhere.onnx`)."""
+    """`fp32.onnx`, `int8.onnx` in our form for TensorRT, and `elsewhere.onnx` from another quantizer, whose biases are
+    in int32."""
     folder = tmp_path_factory.mktemp("models")
-    content, _ = inspect(saved(classifier(), folder), {})
-    (folder / "fp32.onnx").write_bytes(content)
-    for name, int32_biases in (("int8", False), ("elsewhere", True)):
-        quantize_static(
-            folder / "fp32.onnx",
-            folder / f"{name}.onnx",
-            Pictures(),
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": int32_biases},
-        )
+    content, graph = inspect(saved(classifier(), folder), {})
+    floating = folder / "fp32.onnx"
+    floating.write_bytes(content)
+    quantize(floating, calibrated(floating, graph, pictures(4)), SYMMETRIC, folder / "int8.onnx")
+    quantize_static(
+        floating,
+        folder / "elsewhere.onnx",
+        Pictures(),
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+    )
     return folder
 
 
