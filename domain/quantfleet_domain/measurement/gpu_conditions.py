@@ -37,7 +37,10 @@ GPU_LIMITS = GpuLimits()
 
 
 def gpu_noise(conditions: GpuConditions, limits: GpuLimits = GPU_LIMITS) -> tuple[str, ...]:
-    """What was too much, with values and limits in words; empty for a quiet GPU."""
+    """What was too much, with values and limits in words; empty for a quiet GPU. Where nothing could be watched, quiet
+    cannot be claimed."""
+    if conditions == GpuConditions():
+        return ("nothing could be watched on the GPU",)
     reasons = []
     if conditions.slowdowns:
         reasons.append(f"GPU clocks held down: {', '.join(conditions.slowdowns)}")

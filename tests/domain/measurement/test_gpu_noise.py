@@ -16,6 +16,7 @@ def test_a_gpu_at_the_limits_is_quiet() -> None:
     [
         (GpuConditions(sm_min_mhz=1500, sm_max_mhz=1590), "drop of the GPU's clock: 5.7%, limit 5.0%"),
         (GpuConditions(slowdowns=("software power cap",)), "GPU clocks held down: software power cap"),
+        (GpuConditions(), "nothing could be watched on the GPU"),
         (GpuConditions(other_processes=2), "other processes on the GPU: 2, limit 0"),
     ],
 )

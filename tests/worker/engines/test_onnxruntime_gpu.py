@@ -10,7 +10,7 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.engines import onnxruntime_cuda, onnxruntime_tensorrt
 from quantfleet_worker.engines.base import Engine, LoadOptions
 from quantfleet_worker.engines.onnxruntime_gpu import Placed, placed, require_products_on_gpu, require_provider
-from quantfleet_worker.engines.onnxruntime_tensorrt import provider_options
+from quantfleet_worker.engines.onnxruntime_tensorrt import provider_options, require_linked
 from quantfleet_worker.engines.trt.plan import Quantization, plan
 
 both = pytest.mark.parametrize(
@@ -60,6 +60,13 @@ def test_tensorrts_options_follow_the_plan(
     if table:
         assert options["trt_int8_calibration_table_name"] == "calibration.cache"
         assert options["trt_int8_use_native_calibration_table"] == "True"
+
+
+def test_only_the_tensorrt_that_the_provider_is_linked_against_is_taken() -> None:
+    require_linked("10.16.1.11")
+    with pytest.raises(QuantfleetError, match=r"linked against TensorRT 10, and 11\.4\.0\.106 is installed") as caught:
+        require_linked("11.4.0.106")
+    assert caught.value.code is ErrorCode.ENGINE_MISSING
 
 
 def test_a_session_without_the_wanted_provider_is_refused() -> None:

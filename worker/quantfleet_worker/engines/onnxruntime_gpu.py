@@ -79,15 +79,25 @@ def load() -> ModuleType:
 
 class OnnxRuntimeGpuSession(Session):
     """The `model`, loaded from `file`, on the first of `providers`, with the others for what that does not take.
+    `tensorrt` is the version of that library where it takes part.
 
     Raises QuantfleetError(ENGINE_FAILED) where the first provider is not in the session, or a product is left to the
     CPU: a fall-back is no measurement of a GPU.
     """
 
     def __init__(
-        self, ort: ModuleType, model: Path, file: Path, providers: Sequence[Provider], threads: int, *, pinned: bool
+        self,
+        ort: ModuleType,
+        model: Path,
+        file: Path,
+        providers: Sequence[Provider],
+        threads: int,
+        *,
+        pinned: bool,
+        tensorrt: str = "",
     ) -> None:
         self._device = device.current()
+        self._tensorrt = {"tensorrt": tensorrt} if tensorrt else {}
         self._model = ort_session.existing(model)
         self._transfers = Transfers(pinned=pinned)
         options = ort_session.options_with(ort, threads, {_RECORD: "1"})
@@ -142,6 +152,7 @@ class OnnxRuntimeGpuSession(Session):
         chosen = self._session.get_provider_options().get(self._wanted, {})
         return ort_session.read_back(self._session) | {
             **device.settings(self._device),
+            **self._tensorrt,
             **{f"provider.{name}": str(value) for name, value in chosen.items() if "stream" not in name},
             "nodes": ", ".join(f"{name} {count}" for name, count in self._nodes().most_common()),
             "host_memory": self._transfers.host_memory(),
