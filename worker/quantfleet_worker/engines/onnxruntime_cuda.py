@@ -8,7 +8,6 @@ QLinearMatMul, QGemm and ConvInteger. So a QDQ model is computed in float betwee
 import tempfile
 from pathlib import Path
 
-from . import onnxruntime_session as ort_session
 from .base import Engine, LoadOptions, Session
 from .cuda import capability
 from .onnxruntime_gpu import OnnxRuntimeGpuSession, Provider, load, version
@@ -40,9 +39,10 @@ class OnnxRuntimeCuda(Engine):
     def load(self, model: Path, options: LoadOptions) -> Session:
         """A session on the GPU. Raises QuantfleetError: as `Engine.load`, and ENGINE_MISSING, MODEL_UNSUPPORTED."""
         from ..quantizers import onnx_half
+        from .onnx_reading import read
 
+        read(model)
         ort = load()
-        ort_session.existing(model)
         if options.precision != "fp16":
             return OnnxRuntimeGpuSession(ort, model, model, (PROVIDER,), options.threads, pinned=False)
         with tempfile.TemporaryDirectory(prefix="quantfleet-ort-") as folder:

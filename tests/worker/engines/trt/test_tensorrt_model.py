@@ -30,8 +30,10 @@ def test_a_float_file_is_not_quantized_and_a_cache_beside_it_counts_only_in_its_
 def test_a_cache_that_is_not_there_is_an_error_and_so_is_a_file_that_is_none(model: Path, tmp_path: Path) -> None:
     with pytest.raises(QuantfleetError, match=r"no calibration\.cache beside the model"):
         open_model(model, "cache")
-    (tmp_path / "text.onnx").write_bytes(b"\xff\xff no model")
-    for name, code in (("gone", ErrorCode.MODEL_NOT_FOUND), ("text", ErrorCode.MODEL_UNREADABLE)):
+    (tmp_path / "text.onnx").write_bytes(b"this is no model")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    unreadable = [(name, ErrorCode.MODEL_UNREADABLE) for name in ("text", "empty")]
+    for name, code in (("gone", ErrorCode.MODEL_NOT_FOUND), *unreadable):
         with pytest.raises(QuantfleetError) as caught:
             open_model(tmp_path / f"{name}.onnx", "")
         assert caught.value.code is code

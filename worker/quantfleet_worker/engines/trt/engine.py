@@ -11,7 +11,7 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from ..base import Array, Engine, LoadOptions, Session
 from ..cuda import capability, device
 from . import build, calibration, library
-from .model import external_files, open_model, prepared, shapes_for
+from .model import open_model, prepared, shapes_for
 from .plan import PRECISIONS, Quantization, has_calibrators, no_calibrators, parse_version, plan
 from .session import TensorRtSession
 from .workshop import Workshop
@@ -67,6 +67,8 @@ class TensorRt(Engine):
 
         Raises QuantfleetError: as `load`, and ENGINE_FAILED for TensorRT 11, which has no calibrator.
         """
+        from ..onnx_reading import external_files
+
         opened = open_model(model, "")
         version = parse_version(library.load().__version__)
         if not has_calibrators(version):

@@ -35,12 +35,10 @@ def open_model(network: Path, form: str) -> TensorRtModel:
 
     Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE.
     """
-    from ..onnx_inputs import read_inputs
+    from ..onnx_reading import external_files, read, read_inputs
 
-    if not network.is_file():
-        raise QuantfleetError(ErrorCode.MODEL_NOT_FOUND, f"there is no model file {network}", "check the model's path")
+    content = read(network)
     cache = _cache(network.parent / FILE) if form in _CACHED else None
-    content = _read(network)
     quantized = any(node.op_type == _QUANTIZED for node in content.graph.node)
     digest = sha256(network.read_bytes())
     for data in external_files(network):
@@ -66,35 +64,12 @@ def prepared(model: TensorRtModel, plan: BuildPlan, folder: Path) -> Path:
     return onnx_half.converted(path, folder) if plan.half else path
 
 
-def external_files(network: Path) -> list[Path]:
-    """The files beside an `.onnx` file that hold its weights; mostly none."""
-    names = {
-        entry.value
-        for tensor in _read(network).graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return [network.parent / name for name in sorted(names)]
-
-
 def _cache(path: Path) -> bytes:
     if not path.is_file():
         raise QuantfleetError(
             ErrorCode.MODEL_NOT_FOUND, f"there is no {path.name} beside the model", "calibrate the model again"
         )
     return path.read_bytes()
-
-
-def _read(network: Path) -> Any:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        return onnx.load(network, load_external_data=False)
-    except DecodeError as error:
-        raise QuantfleetError(
-            ErrorCode.MODEL_UNREADABLE, f"{network.name} is no ONNX file: {error}", "export the model again"
-        ) from error
 
 
 def shapes_for(
