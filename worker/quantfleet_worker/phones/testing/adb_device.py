@@ -45,6 +45,7 @@ class AdbDevice:
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
+        self._bytes_left: int | None = None
 
     @property
     def address(self) -> str:
@@ -69,6 +70,10 @@ class AdbDevice:
         """Break every connection and take no new one, as when the cable is pulled."""
         self._do(self._vanish)
 
+    def vanish_after(self, count: int) -> None:
+        """Vanish when so many more bytes have gone in or out."""
+        self._bytes_left = count
+
     def come_back(self) -> None:
         """Take connections again, on the same port."""
         self._do(self._listen)
@@ -81,10 +86,20 @@ class AdbDevice:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def _vanish(self) -> None:
+        self._break()
+
+    def _break(self) -> None:
+        self._bytes_left = None
         if self._server:
             self._server.close()
         for writer in self._writers:
             writer.transport.abort()
+
+    def _passed(self, count: int) -> None:
+        if self._bytes_left is not None:
+            self._bytes_left -= count
+            if self._bytes_left <= 0:
+                self._break()
 
     async def _finish(self) -> None:
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
@@ -96,7 +111,7 @@ class AdbDevice:
                 message = await read_message(reader)
                 if message.command == CONNECT and self._accepts:
                     writer.write(Message(CONNECT, VERSION, MOST_DATA, _BANNER).encode())
-                    await Connection(reader, writer, self._service).serve()
+                    await Connection(reader, writer, self._service, self._passed).serve()
                     return
                 # Whatever signature or key the server offers, nobody has accepted it.
                 writer.write(Message(AUTH, _TOKEN, 0, bytes(_TOKEN_BYTES)).encode())

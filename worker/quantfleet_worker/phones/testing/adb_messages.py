@@ -96,14 +96,22 @@ Service = Callable[[Stream], Awaitable[None]]
 
 
 class Connection:
-    """A server's connection after the greeting: opens the streams it asks for, until it ends."""
+    """A server's connection after the greeting: opens the streams it asks for, until it ends.
+
+    `passed` is told how many bytes went in or out.
+    """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: Callable[[str], Service | None]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        service: Callable[[str], Service | None],
+        passed: Callable[[int], None],
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._service = service
+        self._passed = passed
         self._streams: dict[int, Stream] = {}
 
     async def serve(self) -> None:
@@ -116,6 +124,7 @@ class Connection:
                 stream.closed()
 
     def _answer(self, message: Message, running: asyncio.TaskGroup) -> None:
+        self._passed(len(message.data))
         stream = self._streams.get(message.second)
         if message.command == OPEN:
             service = self._service(message.data.rstrip(b"\0").decode())
@@ -140,5 +149,6 @@ class Connection:
         del self._streams[ours]
 
     def _send(self, message: Message) -> None:
+        self._passed(len(message.data))
         if not self._writer.is_closing():
             self._writer.write(message.encode())

@@ -92,9 +92,9 @@ class SshServer:
         """Break every session and take no new one. What a session started goes on, unless it ends with its link."""
         if self._process is None:
             return
-        sessions = [child for child in psutil.Process(self._process.pid).children(recursive=True)]
-        for process in [self._process, *(child for child in sessions if child.name().startswith("sshd"))]:
+        started = psutil.Process(self._process.pid).children(recursive=True)
+        for pid in [self._process.pid, *(process.pid for process in started if process.name().startswith("sshd"))]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
         self._process = None

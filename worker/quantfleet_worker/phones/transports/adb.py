@@ -3,7 +3,6 @@
 import os
 import shlex
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from quantfleet_worker.phones.transports.base import TRANSFER_S, Transport
 
 DIRECTORY = "/data/local/tmp/quantfleet"
 """Where the shell of every Android may write, and run what it wrote."""
-_START_S = 60
 
 
 class AdbTransport(Transport):
@@ -29,7 +27,6 @@ class AdbTransport(Transport):
 
     def __init__(self, address: str, directory: str = DIRECTORY) -> None:
         super().__init__(address, directory)
-        self._started = False
 
     def push(self, local: Path, remote: str, executable: bool = False) -> None:
         """As `Transport.push`."""
@@ -51,7 +48,6 @@ class AdbTransport(Transport):
             part.unlink(missing_ok=True)
 
     def _copy(self, command: list[str], purpose: str) -> None:
-        self._start_server()
         try:
             ended = subprocess.run(
                 [self.client, "-s", self.address, *command],
@@ -62,6 +58,8 @@ class AdbTransport(Transport):
                 env=self._env(),
                 check=False,
             )
+        except FileNotFoundError:
+            raise self._missing() from None
         except subprocess.TimeoutExpired:
             raise self._lost(f"no file was copied in {TRANSFER_S:g} s") from None
         said = ended.stdout.decode(errors="replace")
@@ -71,32 +69,7 @@ class AdbTransport(Transport):
             raise self._refused(purpose, next((line for line in said.splitlines() if "error" in line), said))
 
     def _argv(self, script: str) -> list[str]:
-        self._start_server()
         return [self.client, "-s", self.address, "shell", "-T", script]
-
-    def _start_server(self) -> None:
-        # By itself, or what the client says about it would be among the first command's errors.
-        if self._started:
-            return
-        with tempfile.TemporaryFile() as said:
-            try:
-                ended = subprocess.run(
-                    [self.client, "start-server"],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=said,
-                    timeout=_START_S,
-                    env=self._env(),
-                    check=False,
-                )
-            except FileNotFoundError:
-                raise self._missing() from None
-            except subprocess.TimeoutExpired:
-                raise self._lost("the adb server did not start") from None
-            if ended.returncode != 0:
-                said.seek(0)
-                raise self._lost(said.read().decode(errors="replace"))
-        self._started = True
 
     def _env(self) -> Mapping[str, str]:
         # The server outlives the worker, as it does with every program that uses adb: it is no stray of this host.

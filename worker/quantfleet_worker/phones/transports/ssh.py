@@ -21,8 +21,8 @@ _OPTIONS = {
 
 
 class SshTransport(Transport):
-    """`address` is any ssh destination: a host, `user@host`, or a name of the ssh configuration, which says what port, key
-    and known hosts it has. `options` go to the client before it.
+    """`address` is any ssh destination: a host, `user@host`, or a name of the user's ssh configuration, which also says
+    the port, the key and the known hosts. `options` go to the client before it.
     """
 
     kind = "ssh"
