@@ -115,7 +115,7 @@ class Transport(ABC):
     ) -> Heard:
         try:
             return converse(self._argv(script.text), script, timeout_s, stdin=stdin, stdout=stdout, env=self._env())
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             raise self._missing() from None
 
     def _code(self, heard: Heard) -> int:
