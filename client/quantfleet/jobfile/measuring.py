@@ -2,11 +2,11 @@
 
 import re
 
-from quantfleet.jobfile.tree import Value
 from quantfleet_domain.errors import QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.spec import MODES, PRECISIONS, BenchmarkSpec, TargetSpec
 from quantfleet_domain.reporting import gates
+from quantfleet_wire.yaml_tree import Value
 
 DEFAULT_WARMUP = 200
 DEFAULT_REPEAT = 1000
