@@ -136,7 +136,9 @@ class TransportContract:
 
     def test_what_a_lost_run_left_is_removed_when_it_is_a_day_old(self, transport: Transport) -> None:
         with transport.workdir() as directory:
-            left, young, other = (f"{transport.directory}/{name}" for name in ("run-old", "run-new", "kept"))
+            left, young, other = (
+                f"{transport.directory}/{name}" for name in ("quantfleet-run-old", "quantfleet-run-new", "kept")
+            )
             transport.run(["mkdir", left, young, other], BRIEF_S)
             transport.run(["touch", "-d", "2020-01-01T00:00:00", left, other], BRIEF_S)
             with transport.workdir() as second:

@@ -113,6 +113,12 @@ class Value:
             raise self._wanted("a text")
         return value
 
+    def word(self) -> str:
+        """A text as it stands there, even where YAML takes it for a number: a serial number."""
+        if not isinstance(self._node, ScalarNode) or not str(self._node.value).strip():
+            raise self._wanted("a text")
+        return str(self._node.value)
+
     def boolean(self) -> bool:
         """True or false."""
         value = self._scalar("true or false")
