@@ -17,8 +17,8 @@ from typing import IO
 _LAST_WORD_S = 5
 """How long the phone has to say that the program was killed; then its client is."""
 
-# Descriptor 3 is the link's input, 4 the program's errors: what the shell says of its own accord goes nowhere. A milder
-# signal than KILL is lost on a watch of mksh, Android's shell, that has only just begun, and it would hold the link open.
+# Descriptor 3 is the link's input, 4 the program's errors: what the shell says of its own accord goes nowhere. mksh,
+# Android's shell, loses a milder signal than KILL to a watch that has only just begun, and the link would stay open.
 _SCRIPT = """exec 3<&0 4>&2 2>/dev/null
 setsid {program} </dev/null 2>&4 3<&- 4>&- & program=$!
 (read nothing <&3; kill -s KILL -- -$program; kill -s KILL $program) >/dev/null 4>&- & watch=$!
