@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,8 @@ from quantfleet_worker.models.paddle_lite_program import prepare
 from quantfleet_worker.models.paddle_program import PaddleProgram
 from quantfleet_worker.models.paddle_thresholds import read_thresholds
 from quantfleet_worker.quantizers import paddle_onednn
-from quantfleet_worker.quantizers.paddle_lite import quantize, written_threshold
+from quantfleet_worker.quantizers.paddle_lite import FORM, quantize, written_threshold
+from quantfleet_worker.quantizers.simulation import simulated
 
 LEVELS = np.float32(127)
 
@@ -109,7 +111,7 @@ def test_a_layer_that_corrections_exclude_stays_in_float_and_says_why(
     old_model: Path, calibrated: Calibrated, tmp_path: Path
 ) -> None:
     first = calibrated.graph.layers[0]
-    corrections = FormCorrections("s8-symmetric", (), (LayerCorrection(first.output, first.weight, (), 3.5),))
+    corrections = FormCorrections(FORM, (), (LayerCorrection(first.output, first.weight, (), 3.5),))
     written = quantize(old_model, calibrated.table, tmp_path, corrections)
     assert len(written.int8_nodes) == 2
     assert any("SQNR of 3.5 dB" in reason for reason in written.float_nodes)
@@ -121,6 +123,21 @@ def test_a_table_of_another_model_is_refused(old_model: Path, calibrated: Calibr
         quantize(old_model, other, tmp_path / "out")
     assert caught.value.code is ErrorCode.SCALES_INVALID
     assert not (tmp_path / "out").exists()
+
+
+def test_the_simulation_for_bias_correction_has_the_programs_scales(
+    old_model: Path, calibrated: Calibrated, tmp_path: Path
+) -> None:
+    quantize(old_model, calibrated.table, tmp_path)
+    program = load(tmp_path)
+    found = simulated(FORM, onnx.load_from_string(calibrated.reference), calibrated.graph, calibrated.table)
+    written = {op.input("X")[0]: op.input("Scale")[0] for op in of_type(program, "quantize_linear")}
+    names = {calibrated.graph.native_names.get(name, name): item for name, item in found.activations.items()}
+    assert names.keys() == written.keys()
+    for name, parameters in names.items():
+        assert program.parameter(written[name]).item() / LEVELS == parameters.scale
+        assert parameters.zero_point.dtype == np.int8
+    assert len(found.weights) == 3
 
 
 def test_the_same_table_gives_the_same_bytes(old_model: Path, calibrated: Calibrated, tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ class PaddleLite(Engine):
         raise QuantfleetError(ErrorCode.ENGINE_MISSING, f"{self.name} cannot load {model} in this process", _ATTACH)
 
     def preferred_form(self, isa: tuple[str, ...]) -> str:  # noqa: ARG002 - Lite has one form on every core
-        """`s8-symmetric`: Lite knows no other."""
-        return "s8-symmetric"
+        """`s8-symmetric-lite`: Lite knows no other."""
+        return "s8-symmetric-lite"
 
 
 ENGINE = PaddleLite("paddle-lite", ARMV8)

@@ -3,7 +3,6 @@
 What is in effect is read from the kernel while the tool runs, for the tool itself says only what it was asked for.
 """
 
-import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from quantfleet_domain.measurement.quiet import Conditions
 from quantfleet_worker.phones.transports.base import Transport
 
-_SETTLING_S = 1.0
+SETTLING_S = 1.0
 """How long past loading the tool runs before it is looked at."""
 _PATIENCE_S = 60.0
 _LOOK = """
@@ -47,8 +46,8 @@ def look_at(transport: Transport, command: Sequence[str], loading_ms: float) -> 
 
     `command` must run for longer than that. Raises QuantfleetError(PHONE_LOST).
     """
-    wait_s = math.ceil(loading_ms / 1000 + _SETTLING_S)
-    ran = transport.run(["sh", "-c", _LOOK, "sh", str(wait_s), *command], wait_s + _PATIENCE_S)
+    wait_s = loading_ms / 1000 + SETTLING_S
+    ran = transport.run(["sh", "-c", _LOOK, "sh", f"{wait_s:.1f}", *command], wait_s + _PATIENCE_S)
     return running(ran.stdout)
 
 

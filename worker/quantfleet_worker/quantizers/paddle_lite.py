@@ -24,8 +24,8 @@ from quantfleet_worker.quantizers.paddle_bias import add_to_biases
 from quantfleet_worker.quantizers.paddle_layers import QuantizedProgram, bias_deltas, choose, weight_peaks
 from quantfleet_worker.quantizers.paddle_ranges import LEVELS, operands, output_of, thresholds
 
-FORM = "s8-symmetric"
-"""Symmetric activations per tensor and weights per channel, zero point 0."""
+FORM = "s8-symmetric-lite"
+"""Symmetric activations per tensor, of what INT8 layers read alone, and weights per channel; zero point 0."""
 _BITS = 8
 _PER_TENSOR = -1
 

@@ -23,7 +23,7 @@ from quantfleet_worker.engines.base import LoadOptions
 from quantfleet_worker.engines.registry import engine_named
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.models.paddle_files import find_files, read_signature
-from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
+from quantfleet_worker.quantizers import onnx_qdq, paddle_lite, paddle_onednn
 from quantfleet_worker.tasks.feeding import feeder, inputs_of
 from quantfleet_worker.tasks.judging import judge
 from quantfleet_worker.tasks.loading import load_variant
@@ -99,11 +99,19 @@ def _written(export: Export, work: TrainWork, workspace: Workspace) -> tuple[Run
         export.paddle(form, out)
         files = (workspace.keep(path.name, path.read_bytes()) for path in sorted(out.iterdir()))
         paddle.append(ModelForm(form, (*files, *configuration)))
+    out = workspace.scratch(paddle_lite.FORM)
+    export.paddle_lite(out)
+    files = (workspace.keep(path.name, path.read_bytes()) for path in sorted(out.iterdir()))
+    lite = ModelForm(paddle_lite.FORM, (*files, *configuration))
     for form in onnx_qdq.FORMS:
         path = workspace.scratch(f"{form}.onnx")
         export.onnx(form, path)
         onnx.append(ModelForm(form, (workspace.keep("model.onnx", path.read_bytes()), *configuration)))
-    return (RuntimeForms("paddle", tuple(paddle)), RuntimeForms("onnx", tuple(onnx)))
+    return (
+        RuntimeForms("paddle", tuple(paddle)),
+        RuntimeForms("onnx", tuple(onnx)),
+        RuntimeForms("paddle-lite", (lite,)),
+    )
 
 
 def _validated(
