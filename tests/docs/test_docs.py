@@ -20,10 +20,11 @@ from quantfleet_domain.calibration.sums import ExactSum, Sums
 from quantfleet_domain.errors import CATALOGUE, ErrorCode, QuantfleetError
 from quantfleet_domain.hardware import pools
 from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.hardware.precisions import PRECISIONS
 from quantfleet_domain.jobs.lifecycle import ENGINE_RETRIES, INFRASTRUCTURE_RETRIES
 from quantfleet_domain.jobs.manifest import Sample
 from quantfleet_domain.jobs.settling import SMALLEST_SHARD
-from quantfleet_domain.jobs.spec import METRICS, PRECISIONS, QUANTIZATIONS
+from quantfleet_domain.jobs.spec import METRICS, QUANTIZATIONS
 from quantfleet_domain.measurement.protocol import Protocol
 from quantfleet_domain.measurement.quiet import LIMITS
 from quantfleet_domain.reporting import gates
@@ -127,7 +128,7 @@ def test_every_quantity_of_a_gate_has_a_row() -> None:
     assert sorted(rows_of(section)) == sorted(
         ["speedup", "latency_ms", *gates.FIGURES, *METRICS, *gates.DROPS],
     )
-    for name in (*gates.LATENCY_FIELDS, *gates.SPEEDUP_FIELDS, *gates.PRECISIONS, *QUANTIZATIONS):
+    for name in (*gates.LATENCY_FIELDS, *gates.SPEEDUP_FIELDS, *PRECISIONS, *QUANTIZATIONS):
         assert f"`{name}`" in section
     for expression in re.findall(r"`([^`]+ (?:[<>]=?) [\d.]+)`", section):
         gates.parse(expression)

@@ -1,7 +1,6 @@
 """Tasks of a phone, whose place this host takes: the conversions are recorded ones, and the tool is `lite_tool`."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from quantfleet_domain.jobs.spec import FileRef, InputShape
 from quantfleet_domain.jobs.work import BenchmarkWork, EvaluateWork, ModelForm, Slice, Variant
 from quantfleet_domain.measurement.protocol import Protocol
 from quantfleet_wire.content import digest_bytes
+from quantfleet_worker.phones import watching
 from quantfleet_worker.phones.phone import Phone
 from quantfleet_worker.phones.transports.local import LocalTransport
 from quantfleet_worker.tasks.phone_benchmarking import ROUNDS, SCHEMA, benchmark_on_phone
@@ -27,7 +27,10 @@ from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
 
 BYTES = {name: (DATA / name).stat().st_size for name in (FLOAT, INT8, DYNAMIC)}
-CHOOSE = f"{str(DATA)!r} + '/' + ({DYNAMIC!r} if asked['weight_bits'] else {INT8!r} if 'int8' in asked['program'] else {FLOAT!r})"
+CHOOSE = (
+    f"{str(DATA)!r} + '/' + "
+    f"({DYNAMIC!r} if asked['weight_bits'] else {INT8!r} if 'int8' in asked['program'] else {FLOAT!r})"
+)
 ISA = ("asimd", "asimddp")
 
 
@@ -55,6 +58,12 @@ class Host:
         result = benchmark_on_phone(work, self.workspace, self.here, lambda _, doing: self.reports.append(doing), phone)
         assert not list((self.folder / "phone").iterdir()), "what was carried there is removed"
         return result
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in for the tool has its threads at once, and need not be waited for."""
+    monkeypatch.setattr(watching, "SETTLING_S", 0.4)
 
 
 @pytest.fixture
@@ -115,7 +124,8 @@ def test_every_cell_has_the_phones_own_figures_and_what_it_had_of_the_phone(host
 
 def test_the_variants_take_turns_and_all_that_was_printed_is_kept(host: Host, work: BenchmarkWork) -> None:
     log = host.folder / "log"
-    noted = f"open({str(log)!r}, 'a').write(flags['repeats'] + ' ' + flags['warmup'] + ' ' + flags['optimized_model_file'][-4] + chr(10))"
+    words = "flags['repeats'], flags['warmup'], flags['optimized_model_file'][-4]"
+    noted = f"print({words}, file=open({str(log)!r}, 'a'))"
     result = host.benchmark(work, host.phone(first=noted))
     rounds = [line.split() for line in log.read_text().splitlines() if line.startswith("100 ")]
     names = {"0": "fp32", "1": "int8/static"}

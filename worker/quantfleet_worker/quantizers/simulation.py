@@ -19,7 +19,12 @@ from quantfleet_worker.quantizers import paddle_lite, paddle_onednn, qdq_scales
 from quantfleet_worker.quantizers.paddle_reference import PaddleScales, lite_scales, paddle_scales
 from quantfleet_worker.quantizers.qdq_plan import WEIGHTED, plan
 
-_FORMS = {"onnx": qdq_scales.FORMS, "paddle": paddle_onednn.FORMS, "paddle-lite": (paddle_lite.FORM,)}
+_FORMS = {
+    "onnx": qdq_scales.FORMS,
+    "paddle": paddle_onednn.FORMS,
+    "paddle-lite": (paddle_lite.FORM,),
+    "tensorrt": (qdq_scales.SYMMETRIC,),
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from quantfleet_domain.calibration import tensorrt_cache
 from quantfleet_domain.calibration.correction import Corrections
 from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_domain.calibration.tensorrt_cache import CalibrationCache
 from quantfleet_domain.jobs.spec import FileRef, model_sha256
 from quantfleet_domain.jobs.task_results import QuantizeResult
 from quantfleet_domain.jobs.work import (
@@ -47,6 +49,22 @@ def _onnx(
     return forms
 
 
+def _tensorrt(
+    work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
+) -> list[ModelForm]:
+    reference = _reference(work, workspace)
+    report(0.0, f"writing {onnx_qdq.SYMMETRIC}")
+    out = workspace.scratch("symmetric.onnx")
+    onnx_qdq.quantize(
+        reference, table, onnx_qdq.SYMMETRIC, out, corrections.of(onnx_qdq.SYMMETRIC) if corrections else None
+    )
+    # A cache is of one version of TensorRT: the engine that reads it puts its own there.
+    cache = CalibrationCache.of_thresholds("0", tensorrt_cache.KIND, tensorrt_cache.thresholds_of(table))
+    kept = workspace.keep(tensorrt_cache.FILE, cache.to_text())
+    floating = ModelForm("cache", (work.reference, kept, *_configuration(work)))
+    return [_onnx_form(onnx_qdq.SYMMETRIC, out, work, workspace), floating]
+
+
 def _paddle(
     work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
 ) -> list[ModelForm]:
@@ -76,7 +94,7 @@ def _weights_of_opt(work: QuantizeWork) -> ModelForm:
 
 
 _LITE = "paddle-lite"
-_WRITERS = {"onnx": _onnx, "paddle": _paddle, _LITE: _paddle_lite}
+_WRITERS = {"onnx": _onnx, "tensorrt": _tensorrt, "paddle": _paddle, _LITE: _paddle_lite}
 
 
 def _reference(work: QuantizeWork, workspace: Workspace) -> Path:
