@@ -13,7 +13,7 @@ PADDLESLIM := --no-deps paddleslim==2.6.0
 BENCH_VENV := .bench-venv
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
-.PHONY: demo test test-namespaces lint protos clean bench-calibration bench-accuracy
+.PHONY: demo test test-namespaces test-phones lint protos clean bench-calibration bench-accuracy
 
 demo: $(INSTALLED) examples/digits/data/.prepared
 	$(BIN)/quantfleet run examples/digits/job.yaml --out demo-report
@@ -24,6 +24,10 @@ test: $(INSTALLED)
 # Needs root: the fleet in four network namespaces.
 test-namespaces: $(INSTALLED)
 	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/test_namespaces.py
+
+# Needs the system's own adb and sshd: sudo apt install adb openssh-server. Both run on loopback, with keys of their own.
+test-phones: $(INSTALLED)
+	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/phones
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.phones.testing import AdbDevice, AdbServer
 from quantfleet_worker.phones.transports.adb import AdbTransport
 
+BIG = bytes(16 << 20)
+
 
 class AdbContract(TransportContract, VanishingContract):
     """The subclass has a fixture `adb_server` over its client."""
@@ -26,7 +28,8 @@ class AdbContract(TransportContract, VanishingContract):
     def transport(self, link: AdbDevice) -> AdbTransport:
         return AdbTransport(link.address)
 
-    def test_a_serial_number_that_is_not_connected_is_a_lost_phone(self, link: AdbDevice, tmp_path: Path) -> None:
+    @pytest.mark.usefixtures("link")
+    def test_a_serial_number_that_is_not_connected_is_a_lost_phone(self, tmp_path: Path) -> None:
         nobody = AdbTransport("NOBODY'S")
         (tmp_path / "sent").write_text("content")
         for call in (
@@ -39,8 +42,9 @@ class AdbContract(TransportContract, VanishingContract):
             assert caught.value.code is ErrorCode.PHONE_LOST
             assert "`adb devices`" in caught.value.todo
 
+    @pytest.mark.usefixtures("link")
     def test_a_phone_that_does_not_trust_this_host_says_where_to_accept_it(
-        self, link: AdbDevice, adb_server: AdbServer, tmp_path: Path
+        self, adb_server: AdbServer, tmp_path: Path
     ) -> None:
         (tmp_path / "sent").write_text("content")
         with AdbDevice(tmp_path / "wary", accepts=False) as device:
@@ -55,19 +59,24 @@ class AdbContract(TransportContract, VanishingContract):
                 assert caught.value.code is ErrorCode.PHONE_LOST
                 assert "accept the dialog" in caught.value.todo
 
-    @pytest.mark.parametrize("way", ["push", "pull"])
-    def test_a_phone_that_vanishes_in_the_middle_of_a_file_is_lost(
-        self, link: AdbDevice, transport: AdbTransport, tmp_path: Path, way: str
+    def test_a_phone_that_vanishes_while_it_takes_a_file_is_lost(
+        self, link: AdbDevice, transport: AdbTransport, tmp_path: Path
     ) -> None:
-        (tmp_path / "big").write_bytes(bytes(64 << 20))
+        (tmp_path / "big").write_bytes(BIG)
         with transport.workdir() as directory:
-            if way == "pull":
-                transport.push(tmp_path / "big", f"{directory}/big")
-            link.vanish_after(8 << 20)
+            link.vanish_after(len(BIG) // 4)
             with pytest.raises(QuantfleetError) as caught:
-                if way == "push":
-                    transport.push(tmp_path / "big", f"{directory}/big")
-                else:
-                    transport.pull(f"{directory}/big", tmp_path / "got")
+                transport.push(tmp_path / "big", f"{directory}/big")
+        assert caught.value.code is ErrorCode.PHONE_LOST
+
+    def test_a_phone_that_vanishes_while_it_gives_a_file_is_lost_and_leaves_no_part_of_it(
+        self, link: AdbDevice, transport: AdbTransport, tmp_path: Path
+    ) -> None:
+        (tmp_path / "big").write_bytes(BIG)
+        with transport.workdir() as directory:
+            transport.push(tmp_path / "big", f"{directory}/big")
+            link.vanish_after(len(BIG) // 4)
+            with pytest.raises(QuantfleetError) as caught:
+                transport.pull(f"{directory}/big", tmp_path / "got")
         assert caught.value.code is ErrorCode.PHONE_LOST
         assert not list(tmp_path.glob("got*"))

@@ -1,10 +1,10 @@
 """What every way to a phone does: subclass `TransportContract` with a `transport` fixture, and `VanishingContract` with
 a `link` fixture too where the phone can go away. The phone of these tests is this host, so what it does can be seen."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Protocol
 
 import psutil
@@ -55,7 +55,7 @@ class TransportContract:
             transport.pull(f"{directory}/kept", tmp_path / "got")
         assert (tmp_path / "got").read_bytes() == b""
 
-    @pytest.mark.parametrize("name", ["two words", "größe-模型", "it's $HOME; `x` \"y\" *", "-n"])
+    @pytest.mark.parametrize("name", ["two words", "größe-模型", 'it\'s $HOME; `x` "y" *', "-n"])
     def test_names_mean_themselves(self, transport: Transport, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_text("content")
         with transport.workdir() as directory:
@@ -136,7 +136,9 @@ class TransportContract:
 
     def test_what_a_lost_run_left_is_removed_when_it_is_a_day_old(self, transport: Transport) -> None:
         with transport.workdir() as directory:
-            left, young, other = (f"{transport.directory}/{name}" for name in ("run-old", "run-new", "kept"))
+            left, young, other = (
+                f"{transport.directory}/{name}" for name in ("quantfleet-run-old", "quantfleet-run-new", "kept")
+            )
             transport.run(["mkdir", left, young, other], BRIEF_S)
             transport.run(["touch", "-d", "2020-01-01T00:00:00", left, other], BRIEF_S)
             with transport.workdir() as second:
@@ -165,7 +167,8 @@ class TransportContract:
         self, transport: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "sent").write_text("content")
-        monkeypatch.setenv("PATH", str(tmp_path))
+        (tmp_path / "nothing").mkdir()
+        monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
         calls: list[Callable[[], object]] = [lambda: transport.run(["true"], BRIEF_S)]
         if transport.kind != "local":
             calls.append(lambda: transport.push(tmp_path / "sent", "/kept"))
@@ -211,8 +214,6 @@ class VanishingContract:
             link.vanish()
 
     def _run_while(self, transport: Transport, happens: Callable[[], None]) -> None:
-        from threading import Thread
-
         def then() -> None:
             wait_until(lambda: sleepers(f"{LONG}2"))
             happens()

@@ -110,9 +110,9 @@ class Services:
         return self._root / path.lstrip("/")
 
     def _mapped(self, command: str) -> str:
-        """The command with every absolute path that `root` has a tree for put below `root`."""
+        """The command with the root, and every absolute path that `root` has a tree for, put below `root`."""
         trees = "|".join(re.escape(tree.name) for tree in self._root.iterdir())
-        return re.sub(rf"(?<![\w./-])/(?=({trees})(/|\b))", f"{self._root}/", command)
+        return re.sub(rf"(?<![\w./-])/(?=(?:{trees})\b|[\s;]|$)", f"{self._root}/", command)
 
 
 def _kept(path: Path, content: bytearray, mode: int) -> str:

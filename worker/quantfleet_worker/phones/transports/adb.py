@@ -58,7 +58,7 @@ class AdbTransport(Transport):
                 env=self._env(),
                 check=False,
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             raise self._missing() from None
         except subprocess.TimeoutExpired:
             raise self._lost(f"no file was copied in {TRANSFER_S:g} s") from None

@@ -86,9 +86,10 @@ class Transport(ABC):
 
         What a phone that went away has kept is removed a day later, by the next run.
         """
-        made = f"{self.directory}/run-{uuid.uuid4().hex}"
-        old = f"find {shlex.quote(self.directory)} -mindepth 1 -maxdepth 1 -name 'run-*' -mtime +0 -exec rm -rf {{}} +"
-        make = f"mkdir -p {shlex.quote(self.directory)} && mkdir -m 700 {shlex.quote(made)}"
+        made = f"{self.directory}/quantfleet-run-{uuid.uuid4().hex}"
+        place = shlex.quote(self.directory)
+        old = f"find {place} -mindepth 1 -maxdepth 1 -name 'quantfleet-run-*' -mtime +0 -exec rm -rf {{}} +"
+        make = f"mkdir -p {place} && mkdir -m 700 {shlex.quote(made)}"
         self._do(f"{make} && {{ {old}; true; }}", f"make the directory {made}")
         try:
             yield made
@@ -115,7 +116,7 @@ class Transport(ABC):
     ) -> Heard:
         try:
             return converse(self._argv(script.text), script, timeout_s, stdin=stdin, stdout=stdout, env=self._env())
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             raise self._missing() from None
 
     def _code(self, heard: Heard) -> int:

@@ -75,7 +75,7 @@ def converse(
     """Start a client that carries `script`, and wait until it has ended, or for `timeout_s` seconds and a few more.
 
     Without `stdin` the link's input stays open and empty; with `stdout` what comes is written there. Raises
-    FileNotFoundError where there is no such client.
+    FileNotFoundError or PermissionError where there is no such client.
     """
     ours, theirs = os.pipe()
     held: int | None = theirs
