@@ -15,15 +15,19 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.measured import BenchmarkResult, ClassOutcome
 from quantfleet_domain.jobs.spec import FileRef, InputShape
+from quantfleet_domain.jobs.task_results import Result
 from quantfleet_domain.jobs.work import BenchmarkWork, EvaluateWork, ModelForm, Slice, Variant
 from quantfleet_domain.measurement.protocol import Protocol
+from quantfleet_protos.v1 import task_pb2
+from quantfleet_wire.codec import decode_union
 from quantfleet_wire.content import digest_bytes
 from quantfleet_worker.phones import watching
 from quantfleet_worker.phones.phone import Phone
 from quantfleet_worker.phones.transports.local import LocalTransport
+from quantfleet_worker.tasks import dispatch
 from quantfleet_worker.tasks.phone_benchmarking import ROUNDS, SCHEMA, benchmark_on_phone
 from quantfleet_worker.tasks.phone_evaluating import evaluate_on_phone
-from quantfleet_worker.tasks.request import Surroundings
+from quantfleet_worker.tasks.request import Surroundings, pack
 from quantfleet_worker.tasks.workspace import Workspace
 
 BYTES = {name: (DATA / name).stat().st_size for name in (FLOAT, INT8, DYNAMIC)}
@@ -235,3 +239,39 @@ def test_a_benchmark_with_samples_feeds_the_first_of_them(host: Host, work: Benc
     data = samples(host, pictures([(0.25, 0.5)]), [0])
     fed = "assert open(flags['input_data_path']).read().startswith('0.25\\n0.5\\n')"
     assert len(host.benchmark(replace(work, data=data), host.phone(first=fed)).rows) == 2
+
+
+def phones_file(host: Host, *, build: str = "armv8", opt: bool = True) -> str:
+    binary, interpreter = tool(host.folder), converting(host.folder, CHOOSE)
+    path = host.folder / "phones.yaml"
+    phone = f"{{name: board, transport: local, directory: {host.folder}/phone, benchmark_bin: {{{build}: {binary}}}}}"
+    path.write_text(f"phones: [{phone}]\n" + (f"opt: {{interpreter: {interpreter}}}\n" if opt else ""))
+    return str(path)
+
+
+def test_a_task_finds_its_phone_in_the_workers_file_and_what_is_not_told_stays_absent_on_the_wire(
+    host: Host, work: BenchmarkWork
+) -> None:
+    here = replace(host.here, device="arm:board", phones=phones_file(host))
+    answer = dispatch(pack(here, replace(work, variants=work.variants[:1])), lambda *_: None)
+    result = decode_union(task_pb2.Result.FromString(answer), Result)
+    assert isinstance(result, BenchmarkResult)
+    (row,) = result.rows
+    assert (row.latency.mean, row.latency.median, row.latency.p95) == (1.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "opt", "said"),
+    [
+        ("paddle-lite", "arm:other", True, "lists no phone 'other'"),
+        ("paddle-lite-armv7", "arm:board", True, "phone 'board' has no benchmark_bin for armeabi-v7a"),
+        ("paddle-lite", "arm:board", False, "names no interpreter for opt"),
+    ],
+)
+def test_what_the_workers_file_lacks_is_said_before_anything_is_done(
+    host: Host, work: BenchmarkWork, engine: str, device: str, opt: bool, said: str
+) -> None:
+    here = replace(host.here, device=device, phones=phones_file(host, opt=opt))
+    with pytest.raises(QuantfleetError, match=said) as caught:
+        dispatch(pack(here, replace(work, engine=engine)), lambda *_: None)
+    assert caught.value.code is ErrorCode.ENGINE_MISSING

@@ -16,7 +16,7 @@ from quantfleet_domain.measurement.latency import Round
 from quantfleet_worker.engines.base import Array
 
 POWER_MODES = ("high", "low", "full", "no-bind", "rand-high", "rand-low")
-"""By the number that the tool takes: lite/api/paddle_place.h, `PowerMode`."""
+"""Paddle Lite's, by the number that the tool takes: lite/api/paddle_place.h, `PowerMode`."""
 INPUT_TYPES = ("float32", "int64", "int32")
 """What `--input_data_type` knows."""
 MEMORY_RUNS = 10

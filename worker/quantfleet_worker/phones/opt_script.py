@@ -2,8 +2,8 @@
 
 Python 3.8 and its standard library are enough, for paddlelite's wheels are for old Pythons. Its one argument is JSON:
 `program`, `parameters` and `out` are paths (opt adds `.nb`), `target` is arm or x86, `weight_bits` is 8 or 16 where
-weights are to be stored as integers, `fp16` says whether kernels in half precision are wanted. It answers with one line
-of JSON on its standard output: `version`, or `missing` with why paddlelite cannot be imported.
+weights are to be stored as integers. It answers with one line of JSON on its standard output: `version`, or `missing`
+with why paddlelite cannot be imported.
 """
 
 import json
@@ -26,8 +26,6 @@ def main(request):
     opt.set_model_file(asked["program"])
     opt.set_param_file(asked["parameters"])
     opt.set_optimize_out(asked["out"])
-    if asked["fp16"]:
-        opt.enable_fp16()
     opt.set_valid_places(asked["target"])
     if asked["weight_bits"]:
         opt.set_quant_model(True)

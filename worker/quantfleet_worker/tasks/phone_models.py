@@ -36,13 +36,11 @@ def lite_model(engine: Engine, variant: Variant, phone: Phone, workspace: Worksp
     Raises QuantfleetError: MODEL_UNREADABLE, MODEL_UNSUPPORTED for what opt or the phone cannot take, and for a model
     quantized statically of which no kernel is in INT8, ENGINE_MISSING, ENGINE_CRASHED, ENGINE_FAILED.
     """
-    form = form_for(engine, variant, here)
+    form = form_for(engine, variant, "", here)
     name = f"lite-{variant.precision}-{variant.quantization}"
     program = prepare(path_of(variant, form, workspace), workspace.scratch(name))
     dynamic = variant.quantization == _DYNAMIC
-    request = OptRequest(
-        phone.target, weight_bits=_WEIGHT_BITS[variant.precision] if dynamic else 0, fp16=variant.precision == "fp16"
-    )
+    request = OptRequest(phone.target, _WEIGHT_BITS[variant.precision] if dynamic else 0)
     path = workspace.scratch(f"{name}.nb")
     converted = convert(phone.opt_interpreter, program.files, request, path.parent)
     path.write_bytes(converted.content)
