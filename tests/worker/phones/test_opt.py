@@ -2,11 +2,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.worker.paddle.conftest import calibrate
 from tests.worker.phones.interpreters import converting, interpreter
-from tests.worker.phones.lite_models import DATA, INT8
+from tests.worker.phones.lite_models import DATA, INT8, X86, saved, small_network
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.paddle_files import PaddleFiles
+from quantfleet_worker.phones.export import export_nb
 from quantfleet_worker.phones.opt import OptRequest, convert
 
 ARM = OptRequest("arm")
@@ -80,3 +82,13 @@ def test_an_end_without_a_file_is_told_by_its_last_words(tmp_path: Path) -> None
 
 def test_a_pir_program_is_refused_before_opt_sees_it(tmp_path: Path) -> None:
     assert failure(str(tmp_path / "never started"), tmp_path, pir=True).code is ErrorCode.MODEL_UNSUPPORTED
+
+
+def test_a_scale_table_is_exported_as_a_file_for_phones_with_what_stays_in_float(tmp_path: Path) -> None:
+    model = saved(small_network(), tmp_path / "model")
+    table = calibrate(model, tmp_path).table
+    content, in_float = export_nb(model, table, converting(tmp_path, repr(str(DATA / INT8))))
+    assert content == (DATA / INT8).read_bytes()
+    assert in_float == ("linear_0.w_0 (fc): opt gave it a kernel in fp32",)
+    with pytest.raises(QuantfleetError, match="made for x86"):
+        export_nb(model, table, converting(tmp_path, repr(str(DATA / X86))))

@@ -6,23 +6,24 @@ weights are to be stored as integers. It answers with one line of JSON on its st
 with why paddlelite cannot be imported.
 """
 
+import importlib
 import json
 import os
 import sys
 
 
-def main(request):
+def main(request: str) -> None:
     """Convert, and give the answer."""
     # opt prints what it does on standard output: that becomes standard error, and the answer keeps the pipe.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     asked = json.loads(request)
     try:
-        from paddlelite.lite import Opt
+        lite = importlib.import_module("paddlelite.lite")
     except ImportError as error:
         answer.write(json.dumps({"missing": str(error)}) + "\n")
         return
-    opt = Opt()
+    opt = lite.Opt()
     opt.set_model_file(asked["program"])
     opt.set_param_file(asked["parameters"])
     opt.set_optimize_out(asked["out"])
