@@ -25,8 +25,9 @@ test: $(INSTALLED)
 test-namespaces: $(INSTALLED)
 	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/test_namespaces.py
 
-# Needs the system's own adb and sshd, which run on loopback with keys of their own: sudo apt install adb openssh-server;
-# and LITE_PYTHON=interpreter, a Python 3.10 or older with paddlelite: pip install --pre paddlelite.
+# Needs the system's own adb and sshd, which run on loopback with keys of their own, and the shells of phones and boards:
+# sudo apt install adb openssh-server mksh toybox busybox. LITE_PYTHON=interpreter names a Python 3.10 or older with
+# paddlelite: pip install --pre paddlelite.
 test-phones: $(INSTALLED)
 	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/phones
 

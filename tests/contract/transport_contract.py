@@ -3,6 +3,7 @@ a `link` fixture too where the phone can go away. The phone of these tests is th
 
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Thread
 from typing import Protocol
@@ -121,6 +122,15 @@ class TransportContract:
         assert caught.value.code is ErrorCode.PHONE_LOST
         wait_until(lambda: not sleepers(f"{LONG}1"))
 
+    def test_a_program_ends_with_the_process_that_wanted_it(self, transport: Transport) -> None:
+        command = ["sh", "-c", f"sleep {LONG}3; echo no"]
+        wanting = get_context("spawn").Process(target=transport.run, args=(command, BRIEF_S))
+        wanting.start()
+        wait_until(lambda: sleepers(f"{LONG}3"))
+        wanting.kill()
+        wanting.join()
+        wait_until(lambda: not sleepers(f"{LONG}3"))
+
     def test_the_directory_of_a_run_is_fresh_and_is_removed_with_what_is_in_it(self, transport: Transport) -> None:
         with transport.workdir() as directory, transport.workdir() as other:
             assert directory.startswith(f"{transport.directory}/")
@@ -140,7 +150,7 @@ class TransportContract:
                 f"{transport.directory}/{name}" for name in ("quantfleet-run-old", "quantfleet-run-new", "kept")
             )
             transport.run(["mkdir", left, young, other], BRIEF_S)
-            transport.run(["touch", "-d", "2020-01-01T00:00:00", left, other], BRIEF_S)
+            transport.run(["touch", "-t", "202001010000", left, other], BRIEF_S)
             with transport.workdir() as second:
                 here = transport.run(["ls", transport.directory], BRIEF_S).stdout.split()
             transport.run(["rm", "-r", young, other], BRIEF_S)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from quantfleet_worker.phones.testing.adb_messages import (
     AUTH,
@@ -26,6 +26,7 @@ from quantfleet_worker.phones.testing.adb_services import Services
 _BANNER = b"device::ro.product.name=quantfleet;ro.product.model=test;ro.product.device=test;features=shell_v2"
 _TOKEN = 1
 _TOKEN_BYTES = 20
+_LAST_S = 5
 
 
 class AdbDevice:
@@ -79,7 +80,7 @@ class AdbDevice:
         self._do(self._listen)
 
     def _do(self, what: Callable[[], Coroutine[None, None, None]]) -> None:
-        asyncio.run_coroutine_threadsafe(what(), self._loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(what(), self._loop).result(timeout=2 * _LAST_S)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._greet, "127.0.0.1", self._port)
@@ -102,7 +103,12 @@ class AdbDevice:
                 self._break()
 
     async def _finish(self) -> None:
-        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+        running = asyncio.all_tasks() - {cast("asyncio.Task[None]", asyncio.current_task())}
+        if running:
+            _, stuck = await asyncio.wait(running, timeout=_LAST_S)
+            for task in stuck:  # a command that did not end with its stream
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

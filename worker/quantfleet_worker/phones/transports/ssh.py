@@ -36,13 +36,10 @@ class SshTransport(Transport):
 
     def push(self, local: Path, remote: str, executable: bool = False) -> None:
         """As `Transport.push`. By `cat`: boards often have no SFTP server, and scp's names pass through a shell."""
-        place, part = shlex.quote(remote), shlex.quote(f"{remote}.part")
+        place = shlex.quote(remote)
         with local.open("rb") as content:
-            size = local.stat().st_size
-            # A link that breaks looks like the file's end to `cat`.
-            whole = f'cat > {part} && [ "$(wc -c < {part})" -eq {size} ]'
-            settle = f"chmod {'755' if executable else '644'} {part} && mv {part} {place}"
-            self._do(f"{whole} && {settle}", f"take {remote}", TRANSFER_S, content)
+            lines = f"cat > {place} && chmod {'755' if executable else '644'} {place}"
+            self._do(lines, f"take {remote}", TRANSFER_S, content)
 
     def pull(self, remote: str, local: Path) -> None:
         """As `Transport.pull`."""

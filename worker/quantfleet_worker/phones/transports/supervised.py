@@ -17,13 +17,14 @@ from typing import IO
 _LAST_WORD_S = 5
 """How long the phone has to say that the program was killed; then its client is."""
 
-# Descriptor 3 is the link's input, 4 the program's errors: what the shell says of its own accord goes nowhere.
+# Descriptor 3 is the link's input, 4 the program's errors: what the shell says of its own accord goes nowhere. mksh,
+# Android's shell, loses a milder signal than KILL to a watch that has only just begun, and the link would stay open.
 _SCRIPT = """exec 3<&0 4>&2 2>/dev/null
 setsid {program} </dev/null 2>&4 3<&- 4>&- & program=$!
 (read nothing <&3; kill -s KILL -- -$program; kill -s KILL $program) >/dev/null 4>&- & watch=$!
 exec 3<&-
 wait $program; code=$?
-kill $watch
+kill -s KILL $watch
 echo {mark}$code >&4"""
 
 
