@@ -8,60 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.worker.phones.interpreters import converting
-from tests.worker.phones.lite_models import DATA, DYNAMIC, FLOAT, INT8, SIDE, X86, saved, small_network
+from tests.worker.phones.lite_host import BYTES, CHOOSE, Host, model_files, work_of
+from tests.worker.phones.lite_models import DATA, DYNAMIC, FLOAT, INT8, SIDE, X86
 from tests.worker.phones.lite_tool import tool
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.measured import BenchmarkResult, ClassOutcome
-from quantfleet_domain.jobs.spec import FileRef, InputShape
 from quantfleet_domain.jobs.task_results import Result
 from quantfleet_domain.jobs.work import BenchmarkWork, EvaluateWork, ModelForm, Slice, Variant
 from quantfleet_domain.measurement.protocol import Protocol
 from quantfleet_protos.v1 import task_pb2
 from quantfleet_wire.codec import decode_union
-from quantfleet_wire.content import digest_bytes
 from quantfleet_worker.phones import watching
-from quantfleet_worker.phones.phone import Phone
-from quantfleet_worker.phones.transports.local import LocalTransport
 from quantfleet_worker.tasks import dispatch
 from quantfleet_worker.tasks.phone_benchmarking import ROUNDS, SCHEMA, benchmark_on_phone
 from quantfleet_worker.tasks.phone_evaluating import evaluate_on_phone
-from quantfleet_worker.tasks.request import Surroundings, pack
-from quantfleet_worker.tasks.workspace import Workspace
-
-BYTES = {name: (DATA / name).stat().st_size for name in (FLOAT, INT8, DYNAMIC)}
-CHOOSE = (
-    f"{str(DATA)!r} + '/' + "
-    f"({DYNAMIC!r} if asked['weight_bits'] else {INT8!r} if 'int8' in asked['program'] else {FLOAT!r})"
-)
-ISA = ("asimd", "asimddp")
-
-
-class Host:
-    """A worker's directories, and its phone."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("cache", "outputs", "scratch", "phone"):
-            (folder / name).mkdir()
-        self.here = Surroundings(str(folder / "cache"), str(folder / "outputs"), "arm:0", (0,), ISA, "", ())
-        self.workspace = Workspace(folder / "cache", folder / "outputs", folder / "scratch")
-        self.reports: list[str] = []
-
-    def put(self, name: str, content: bytes) -> FileRef:
-        digest = digest_bytes(content)
-        (self.folder / "cache" / digest).write_bytes(content)
-        return FileRef(name, digest, len(content))
-
-    def phone(self, mean_ms: str = "len(model) / 1000", *, first: str = "", choose: str = CHOOSE) -> Phone:
-        transport = LocalTransport(str(self.folder / "phone"))
-        return Phone(transport, tool(self.folder, mean_ms, first=first), "high", converting(self.folder, choose))
-
-    def benchmark(self, work: BenchmarkWork, phone: Phone) -> BenchmarkResult:
-        result = benchmark_on_phone(work, self.workspace, self.here, lambda _, doing: self.reports.append(doing), phone)
-        assert not list((self.folder / "phone").iterdir()), "what was carried there is removed"
-        return result
+from quantfleet_worker.tasks.request import pack
 
 
 @pytest.fixture(autouse=True)
@@ -76,31 +39,13 @@ def host(tmp_path: Path) -> Host:
 
 
 @pytest.fixture(scope="module")
-def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    directory = saved(small_network(), tmp_path_factory.mktemp("model"))
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.suffix in (".pdmodel", ".pdiparams")}
+def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return model_files(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
-def work(host: Host, model_files: dict[str, bytes]) -> BenchmarkWork:
-    files = tuple(host.put(name, content) for name, content in model_files.items())
-    return BenchmarkWork(
-        model="net",
-        engine="paddle-lite",
-        variants=(
-            Variant("fp32", "none", (ModelForm("", files),)),
-            Variant("int8", "static", (ModelForm("s8-symmetric-lite", files),)),
-        ),
-        modes=("runtime",),
-        threads=(1,),
-        batch_sizes=(1,),
-        warmup=10,
-        repeat=100,
-        require_quiet=False,
-        input_shapes=(InputShape("x", (1, 3, SIDE, SIDE)),),
-        data=None,
-        preprocess=None,
-    )
+def work(host: Host, model: dict[str, bytes]) -> BenchmarkWork:
+    return work_of(host, model)
 
 
 def test_every_cell_has_the_phones_own_figures_and_what_it_had_of_the_phone(host: Host, work: BenchmarkWork) -> None:
