@@ -40,7 +40,8 @@ typecheck-gpu: $(INSTALLED)
 	tests/opt_in/gpu_types/check.sh $(PYTHON) $(BIN)/mypy .gpu-types
 
 # Needs the system's own adb and sshd, which run on loopback with keys of their own, and the shells of phones and boards:
-# sudo apt install adb openssh-server mksh toybox busybox.
+# sudo apt install adb openssh-server mksh toybox busybox. LITE_PYTHON=interpreter names a Python 3.10 or older with
+# paddlelite: pip install --pre paddlelite.
 test-phones: $(INSTALLED)
 	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/phones
 

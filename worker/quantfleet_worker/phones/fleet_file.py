@@ -6,13 +6,12 @@ from pathlib import Path
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_wire.yaml_tree import Document, Value, parse
+from quantfleet_worker.phones.benchmark_bin import POWER_MODES
 from quantfleet_worker.phones.transports.adb import DIRECTORY, AdbTransport
 from quantfleet_worker.phones.transports.base import Transport
 from quantfleet_worker.phones.transports.local import LocalTransport
 from quantfleet_worker.phones.transports.ssh import SshTransport
 
-POWER_MODES = ("high", "low", "full", "no-bind", "rand-high", "rand-low")
-"""Paddle Lite's, as its `PowerMode` calls them (lite/api/paddle_place.h)."""
 ABI_OF = {"armv8": "arm64-v8a", "armv7": "armeabi-v7a"}
 """Android's name of the interface for each of Paddle Lite's builds."""
 _ALWAYS = ("name", "transport", "benchmark_bin", "power_mode")

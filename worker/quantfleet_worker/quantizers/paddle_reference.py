@@ -1,6 +1,6 @@
 """What Paddle's quantizer does to a program, seen on its reference graph: to simulate it. Not for the program itself.
 
-The rules are those of `paddle_ranges`, `paddle_connected` and `paddle_onednn`, said of ONNX operators.
+The rules are those of `paddle_ranges`, `paddle_connected`, `paddle_onednn` and `paddle_lite`, said of ONNX operators.
 """
 
 from collections import Counter
@@ -67,6 +67,19 @@ def paddle_scales(
             activations[node.output[0]] = activations[node.input[0]]
     for name in _summed_inside(graph, layers, constants):
         activations.pop(name, None)
+    return PaddleScales(activations, layers)
+
+
+def lite_scales(graph: GraphProto, table: ScaleTable, excluded: frozenset[str]) -> PaddleScales:
+    """The same for Paddle Lite, whose programs have scales for the inputs of INT8 layers alone, signed ones.
+
+    Where an operator in float reads such an input too, Lite gives it the float32 values; a simulation does not.
+    """
+    constants = {item.name: item for item in graph.initializer}
+    known = _thresholds(graph, table, constants)
+    layers = _layers(graph, table, known, excluded, constants)
+    read = {node.input[0] for node in graph.node if node.output[0] in layers}
+    activations = {name: QuantizationParameters(np.float32(known[name] / LEVELS), np.int8(0)) for name in sorted(read)}
     return PaddleScales(activations, layers)
 
 

@@ -13,7 +13,7 @@ from quantfleet_domain.jobs.work import (
     QuantizeWork,
 )
 from quantfleet_worker.execution.child import Report
-from quantfleet_worker.quantizers import onnx_dynamic, onnx_qdq, paddle_onednn
+from quantfleet_worker.quantizers import onnx_dynamic, onnx_qdq, paddle_lite, paddle_onednn
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
 
@@ -21,7 +21,7 @@ from quantfleet_worker.tasks.workspace import Workspace
 def quantize(work: QuantizeWork, workspace: Workspace, here: Surroundings, report: Report) -> QuantizeResult:  # noqa: ARG001 - one signature for all tasks
     """Raises SCALES_INVALID, MODEL_UNREADABLE, MODEL_UNSUPPORTED."""
     if work.scales is None:
-        forms = _dynamic(work, workspace)
+        forms = [_weights_of_opt(work)] if work.runtime == _LITE else _dynamic(work, workspace)
     else:
         table = ScaleTable.from_json(workspace.read(work.scales))
         table.require_model(model_sha256(work.files), work.model)
@@ -78,7 +78,23 @@ def _paddle(
     return forms
 
 
-_WRITERS = {"onnx": _onnx, "tensorrt": _tensorrt, "paddle": _paddle}
+def _paddle_lite(
+    work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
+) -> list[ModelForm]:
+    report(0.0, f"writing {paddle_lite.FORM}")
+    out = workspace.scratch(paddle_lite.FORM)
+    model = workspace.bundle("model", work.files)
+    paddle_lite.quantize(model, table, out, corrections.of(paddle_lite.FORM) if corrections else None)
+    return [ModelForm(paddle_lite.FORM, (*_kept(out, workspace), *_configuration(work)))]
+
+
+def _weights_of_opt(work: QuantizeWork) -> ModelForm:
+    """Paddle Lite's opt itself stores the weights of the float model as integers when it converts it."""
+    return ModelForm(onnx_dynamic.FORM, (*work.files, *_configuration(work)))
+
+
+_LITE = "paddle-lite"
+_WRITERS = {"onnx": _onnx, "tensorrt": _tensorrt, "paddle": _paddle, _LITE: _paddle_lite}
 
 
 def _reference(work: QuantizeWork, workspace: Workspace) -> Path:

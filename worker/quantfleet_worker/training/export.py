@@ -21,9 +21,9 @@ from quantfleet_worker.models.observed_table import observed_table
 from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_model import inspect
 from quantfleet_worker.models.paddle_program import Array
-from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
+from quantfleet_worker.quantizers import onnx_qdq, paddle_lite, paddle_onednn
 from quantfleet_worker.quantizers.onnx_qdq import QuantizedModel
-from quantfleet_worker.quantizers.paddle_onednn import QuantizedProgram
+from quantfleet_worker.quantizers.paddle_layers import QuantizedProgram
 from quantfleet_worker.training.tail import NO_TAIL, Tail
 
 LEARNED = "learned"
@@ -60,6 +60,13 @@ class Export:
     def paddle(self, form: str, out: Path) -> QuantizedProgram:
         """Write one of `paddle_onednn.FORMS` to directory `out`. Raises as `paddle_onednn.quantize`."""
         written = paddle_onednn.quantize(self.program, self.table, form, out)
+        if self.tail != NO_TAIL:
+            self.tail.rewrite(out, find_files(out).stem)
+        return written
+
+    def paddle_lite(self, out: Path) -> QuantizedProgram:
+        """Write Paddle Lite's form to directory `out`. Raises as `paddle_lite.quantize`."""
+        written = paddle_lite.quantize(self.program, self.table, out)
         if self.tail != NO_TAIL:
             self.tail.rewrite(out, find_files(out).stem)
         return written
