@@ -13,7 +13,7 @@ PADDLESLIM := --no-deps paddleslim==2.6.0
 BENCH_VENV := .bench-venv
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
-.PHONY: demo test test-namespaces lint protos clean bench-calibration bench-accuracy
+.PHONY: demo test test-namespaces test-paddle26 lint protos clean bench-calibration bench-accuracy
 
 demo: $(INSTALLED) examples/digits/data/.prepared
 	$(BIN)/quantfleet run examples/digits/job.yaml --out demo-report
@@ -24,6 +24,12 @@ test: $(INSTALLED)
 # Needs root: the fleet in four network namespaces.
 test-namespaces: $(INSTALLED)
 	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/test_namespaces.py
+
+# PADDLE26=python: a Python with Paddle 2.6 and numpy 1.26, made as docs/guide/hardware.md says. It gets this checkout.
+test-paddle26: $(INSTALLED)
+	@test -n "$(PADDLE26)" || { echo "Name the Python with Paddle 2.6: make test-paddle26 PADDLE26=python" >&2; exit 2; }
+	$(PADDLE26) -m pip install $(PIP_FLAGS) --no-deps --editable .
+	PADDLE26=$(PADDLE26) $(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/test_paddle26.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

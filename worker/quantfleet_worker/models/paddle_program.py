@@ -43,8 +43,18 @@ def same_values(first: Array, second: Array) -> bool:
 @contextmanager
 def old_programs() -> Iterator[None]:
     """Make Paddle's static API work on old-format programs inside the block, whatever the process's default is."""
-    with load_paddle().pir_utils.OldIrGuard():
+    paddle = load_paddle()
+    if hasattr(paddle.pir_utils, "OldIrGuard"):
+        with paddle.pir_utils.OldIrGuard():
+            yield
+        return
+    dynamic = paddle.in_dynamic_mode()  # Paddle 2.6 makes old programs only, and these in its static mode only
+    paddle.enable_static()
+    try:
         yield
+    finally:
+        if dynamic:
+            paddle.disable_static()
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,8 @@ class PaddleProgram:
     def is_parameter(self, name: str) -> bool:
         """Whether a variable comes from the parameter file: it is persistable, and a tensor (the feed list is not)."""
         block = self.program.global_block()
-        tensor = load_paddle().base.core.VarDesc.VarType.DENSE_TENSOR
+        types = load_paddle().base.core.VarDesc.VarType
+        tensor = types.DENSE_TENSOR if hasattr(types, "DENSE_TENSOR") else types.LOD_TENSOR  # its name in Paddle 2.6
         return bool(block.has_var(name) and block.var(name).persistable and block.var(name).type == tensor)
 
     def set_parameter(self, name: str, values: Array) -> None:
