@@ -96,13 +96,14 @@ class PaddleProgram:
         tensor = types.DENSE_TENSOR if hasattr(types, "DENSE_TENSOR") else types.LOD_TENSOR  # its name in Paddle 2.6
         return bool(block.has_var(name) and block.var(name).persistable and block.var(name).type == tensor)
 
-    def set_parameter(self, name: str, values: Array) -> None:
-        """Set a parameter's values, making it where there is none of this name."""
+    def set_parameter(self, name: str, values: Array, dtype: str = "float32") -> None:
+        """Set a parameter's values, making it where there is none of this name; it gets this dtype."""
         block = self.program.global_block()
         if not block.has_var(name):
-            block.create_var(name=name, shape=values.shape, dtype="float32", persistable=True)
+            block.create_var(name=name, shape=values.shape, dtype=dtype, persistable=True)
+        block.var(name).desc.set_dtype(load_paddle().base.framework.convert_np_dtype_to_dtype_(dtype))
         tensor = self.scope.var(name).get_tensor()
-        tensor.set(np.ascontiguousarray(values, dtype=np.float32), load_paddle().CPUPlace())
+        tensor.set(np.ascontiguousarray(values, dtype=dtype), load_paddle().CPUPlace())
 
     def consumers(self, name: str) -> list[Any]:
         """The operators that read a variable."""
@@ -176,8 +177,8 @@ class PaddleProgram:
             values = self.executor.run(self.program, feed=dict(feeds), fetch_list=list(names), return_numpy=True)
         return dict(zip(names, values, strict=True))
 
-    def save(self, directory: Path, stem: str) -> None:
-        """Write `stem.pdmodel` and `stem.pdiparams`."""
+    def save(self, directory: Path, stem: str, *, keep_extra: bool = False) -> None:
+        """Write `stem.pdmodel` and `stem.pdiparams`, with `keep_extra` also attributes that Paddle can do without."""
         paddle, block = load_paddle(), self.program.global_block()
         with old_programs(), paddle.static.scope_guard(self.scope):
             paddle.static.save_inference_model(
@@ -186,7 +187,7 @@ class PaddleProgram:
                 [block.var(name) for name in self.fetches],
                 self.executor,
                 program=self.program,
-                clip_extra=True,
+                clip_extra=not keep_extra,
             )
 
 

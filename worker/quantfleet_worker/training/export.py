@@ -27,7 +27,7 @@ from quantfleet_worker.models.paddle_program import Array
 from quantfleet_worker.models.reference_run import ReferenceRun
 from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
 from quantfleet_worker.quantizers.onnx_qdq import QuantizedModel
-from quantfleet_worker.quantizers.paddle_onednn import QuantizedProgram
+from quantfleet_worker.quantizers.paddle_layers import QuantizedProgram
 from quantfleet_worker.training.tail import NO_TAIL, Tail
 
 LEARNED = "learned"
