@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.hardware.precisions import is_quantized
 from quantfleet_domain.jobs.lifecycle import Task, TaskKind, TaskState
 from quantfleet_domain.jobs.measured import BenchmarkResult
 from quantfleet_domain.jobs.plan import Detail
@@ -12,6 +13,7 @@ from quantfleet_domain.reporting.report import Absent
 
 _Cell = tuple[str, int, str, VariantKey, str]
 """Model, target, engine, variant and reason."""
+_MEASURING = (TaskKind.BENCHMARK, TaskKind.EVALUATE)
 _WITHOUT_RESULT = (TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED)
 
 
@@ -29,7 +31,7 @@ def absences(entry: JobEntry) -> Iterator[Absent]:
         task, result = entry.job.tasks[name], entry.results.get(name)
         if detail.kind is TaskKind.BENCHMARK and isinstance(result, BenchmarkResult):
             yield from _unmeasured(task, detail, result, told)
-        elif detail.engine and task.state in _WITHOUT_RESULT:
+        elif detail.kind in _MEASURING and task.state in _WITHOUT_RESULT:
             yield from _lost(entry, task, detail, told)
 
 
@@ -55,4 +57,4 @@ def _lost(entry: JobEntry, task: Task, detail: Detail, told: set[_Cell]) -> Iter
 
 
 def _quantization(key: VariantKey) -> str | None:
-    return key.quantization if key.precision == "int8" else None
+    return key.quantization if is_quantized(key.precision) else None

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_domain.hardware.precisions import is_int8
 from quantfleet_domain.jobs.lifecycle import TaskKind, TaskState
 from quantfleet_domain.jobs.measured import (
     BenchmarkResult,
@@ -28,6 +29,8 @@ def warnings(entry: JobEntry) -> Iterable[str]:
         if task.failure and (failed or skipped):
             yield f"{name} {'failed' if failed else 'was not done'}: {task.failure.what} ({task.failure.todo})"
     for model in entry.spec.models:
+        if "native" in model.quantizations:
+            yield f"{model.name}: native ranges are an engine's own, found on one device: no law says that they repeat"
         if model.calibration and model.calibration.mixed:
             yield f"{model.name}: nodes of any instruction set calibrated it: its table is not exact to the bit"
         if model.calibration and model.calibration.scales:
@@ -47,12 +50,12 @@ def _of_places(entry: JobEntry) -> Iterable[str]:
 
         match entry.results.get(name):
             case BenchmarkResult() as result:
-                int8 = [row for row in result.rows if row.precision == "int8"]
+                int8 = [row for row in result.rows if is_int8(row.precision)]
                 for row in int8:
                     kinds_of(row.quantization)[0].add(f"{row.form} of {result.engine_version}")
                 if any(row.quantizable_nodes and not row.int8_nodes for row in int8):
                     yield f"{detail.model}: {result.engine} ran none of the INT8 model's nodes in INT8"
-            case EvaluateResult(precision="int8") as result:
+            case EvaluateResult() as result if is_int8(result.precision):
                 kinds_of(result.quantization)[1].add(f"{result.form} of {result.engine_version}")
     for (place, engine, _), (timed, evaluated) in kinds.items():
         name = place.rpartition("/")[0]

@@ -11,6 +11,7 @@ from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_coordinator.report_warnings import warnings
 from quantfleet_coordinator.training_report import trainings
 from quantfleet_domain.hardware.facts import DeviceFacts
+from quantfleet_domain.hardware.precisions import is_int8
 from quantfleet_domain.jobs.lifecycle import JobState, Task, TaskKind, TaskState, ended_state
 from quantfleet_domain.jobs.measured import (
     BenchmarkResult,
@@ -22,7 +23,7 @@ from quantfleet_domain.jobs.spec import model_sha256
 from quantfleet_domain.jobs.variants import VariantKey
 from quantfleet_domain.measurement.latency import throughput_per_s
 from quantfleet_domain.reporting import accuracy, gates
-from quantfleet_domain.reporting.facts import facts_of
+from quantfleet_domain.reporting.facts import facts_of, facts_of_device
 from quantfleet_domain.reporting.report import (
     Accuracy,
     ConversionFigure,
@@ -53,7 +54,7 @@ def write_report(entry: JobEntry, devices: Devices, read: Callable[[str], bytes]
     return Report(
         job=JobSummary(entry.record.id, entry.record.name, state, error),
         fleet=tuple(
-            FleetDevice(node, name, facts_of(facts.hardware))
+            FleetDevice(node, name, facts_of_device(facts))
             for (node, name), facts in sorted(devices.items())
             if (node, name) in took_part
         ),
@@ -128,8 +129,8 @@ def _measured(entry: JobEntry, task: Task, detail: Detail, result: BenchmarkResu
         throughput_per_s=throughput_per_s(row.latency, row.batch),
         speedup=speedup,
         accuracy=_accuracy(entry, detail, VariantKey(row.precision, row.quantization)),
-        int8_nodes=row.int8_nodes if row.precision == "int8" else None,
-        quantizable_nodes=row.quantizable_nodes if row.precision == "int8" else None,
+        int8_nodes=row.int8_nodes if is_int8(row.precision) else None,
+        quantizable_nodes=row.quantizable_nodes if is_int8(row.precision) else None,
         model_bytes=row.model_bytes,
         quiet=row.quiet,
         settings_in_effect={setting.name: setting.value for setting in row.settings},
@@ -140,6 +141,7 @@ def _measured(entry: JobEntry, task: Task, detail: Detail, result: BenchmarkResu
         conditions=facts_of(row.conditions),
         memory_mb=row.memory_mb,
         int8_operators=row.int8_operators,
+        parts_ms={part.name: part.mean_ms for part in row.parts},
         conversions=tuple(ConversionFigure(c.operator, c.count, c.time_share) for c in row.conversions),
     )
 

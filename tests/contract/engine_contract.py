@@ -118,8 +118,8 @@ class EngineContract:
         assert caught.value.code is ErrorCode.MODEL_UNREADABLE
 
     def test_a_form_is_preferred_for_every_cpu(self, engine: Engine) -> None:
-        assert engine.preferred_form(("avx2", "avx512f", "avx512_vnni"))
-        assert engine.preferred_form(("avx2",))
+        assert engine.preferred_form(("avx2", "avx512f", "avx512_vnni"), "int8")
+        assert engine.preferred_form(("avx2",), "int8")
 
 
 def _first(session: Session, batch: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -20,10 +20,11 @@ from quantfleet_domain.calibration.sums import ExactSum, Sums
 from quantfleet_domain.errors import CATALOGUE, ErrorCode, QuantfleetError
 from quantfleet_domain.hardware import pools
 from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.hardware.precisions import PRECISIONS
 from quantfleet_domain.jobs.lifecycle import ENGINE_RETRIES, INFRASTRUCTURE_RETRIES
 from quantfleet_domain.jobs.manifest import Sample
 from quantfleet_domain.jobs.settling import SMALLEST_SHARD
-from quantfleet_domain.jobs.spec import METRICS, PRECISIONS, QUANTIZATIONS
+from quantfleet_domain.jobs.spec import METRICS, QUANTIZATIONS
 from quantfleet_domain.measurement.protocol import Protocol
 from quantfleet_domain.measurement.quiet import LIMITS
 from quantfleet_domain.reporting import gates

@@ -159,9 +159,14 @@ def benchmark(
     modes, engines = [config.mode] if config.mode else None, list(config.engines) or None
     protocol = _without_none(warmup=config.warmup, repeat=config.repeat, modes=modes, memory=config.memory or None)
     batches = _counts("--batch-sizes", batch_sizes)
-    target = _without_none(threads=list(config.threads) or [1], batch_sizes=batches, engines=engines)
+    target = _without_none(
+        pool=config.pool or None, threads=list(config.threads) or [1], batch_sizes=batches, engines=engines
+    )
+    calibrated = bool(data or list_file or scales)
+    if config.fp16:
+        target["precisions"] = ["fp32", "fp16", *(["int8", "int8+fp16"] if calibrated else [])]
     sections: dict[str, Any] = {"benchmark": protocol, "targets": [target]}
-    if data or list_file or scales:
+    if calibrated:
         sections["calibration"] = _without_none(
             data=_data(data, list_file, preprocess, limit) or None,
             scales=str(scales.absolute()) if scales else None,

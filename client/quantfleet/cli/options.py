@@ -1,5 +1,6 @@
 """Options that several commands share, and where credentials and state are by default. Not for what commands do."""
 
+import difflib
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.hardware.offers import ENGINES
 
 CREDENTIALS_VARIABLE = "QUANTFLEET_CREDENTIALS"
 SYSTEM_STATE = Path("/var/lib/quantfleet")
@@ -52,6 +54,38 @@ AllowCode = Annotated[
         help="Python package, installed here, whose code jobs may run; repeatable.",
     ),
 ]
+
+
+def _interpreters(given: list[str] | None) -> list[str] | None:
+    """The interpreters as given. Raises QuantfleetError(USAGE) for what is no ENGINE=PYTHON of an engine there is."""
+    for item in given or ():
+        engine, _, python = item.partition("=")
+        if engine not in ENGINES or not python:
+            near = difflib.get_close_matches(engine, ENGINES, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            todo = f"write ENGINE=PYTHON; {hint}engines are {', '.join(ENGINES)}"
+            raise QuantfleetError(ErrorCode.USAGE, f"--interpreter {item!r} names no engine's interpreter", todo)
+    return given
+
+
+Interpreters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--interpreter",
+        metavar="ENGINE=PYTHON",
+        callback=_interpreters,
+        help="Python of an engine that lives in an environment of its own; repeatable.",
+    ),
+]
+Phones = Annotated[
+    Path | None,
+    typer.Option("--phones", metavar="FILE", help="YAML file that lists the phones and boards that hang on this host."),
+]
+
+
+def by_engine(given: list[str] | None) -> dict[str, str]:
+    """What `--interpreter` says: the Python of each engine that has its own."""
+    return {engine: python for engine, _, python in (item.partition("=") for item in given or ())}
 
 
 def user_credentials() -> Path:

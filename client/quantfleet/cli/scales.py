@@ -19,7 +19,7 @@ from quantfleet.jobfile.scales import read
 from quantfleet.outputs import write_atomically
 from quantfleet_domain.calibration.diff import diff as tables_diff
 from quantfleet_domain.calibration.scales import ScaleTable
-from quantfleet_domain.calibration.tensorrt_cache import ENGINE, KIND, CalibrationCache
+from quantfleet_domain.calibration.tensorrt_cache import ENGINE, KIND, CalibrationCache, thresholds_of
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.spec import model_sha256
 from quantfleet_domain.reporting.codec import to_value
@@ -143,7 +143,7 @@ def export(
     """Write a table's ranges for another tool: a TensorRT calibration cache (symmetric int8 scales)."""
     table = read(path)
     version, kind = _cache_head(path, table, tensorrt_version)
-    cache = CalibrationCache.of_thresholds(version, kind, _thresholds(table, names))
+    cache = CalibrationCache.of_thresholds(version, kind, thresholds_of(table, native=names is TensorNames.NATIVE))
     write_atomically(out, cache.to_text())
     if as_json:
         output.emit({"file": str(out), "form": form, "tensors": len(cache.scales)})
@@ -164,17 +164,6 @@ def _cache_head(path: Path, table: ScaleTable, version: str | None) -> tuple[str
         raise QuantfleetError(ErrorCode.USAGE, what, "say which: --tensorrt-version 8401 for 8.4.1")
     found, _, kind = numerics.engine_version.partition("-")
     return found, kind
-
-
-def _thresholds(table: ScaleTable, names: TensorNames) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for row in table.activations:
-        name = row.tensor if names is TensorNames.REFERENCE else row.native_name
-        if name is None:
-            what = f"tensor {row.tensor!r} has no name in the submitted model"
-            raise QuantfleetError(ErrorCode.USAGE, what, "export it with --names reference")
-        found[name] = max(found.get(name, 0.0), -row.lo, row.hi)
-    return found
 
 
 def _require_readers(model_format: str, source: Path) -> None:

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from quantfleet.cli import output, serving
-from quantfleet.cli.options import AllowCode, DieWithParent, Json, LogLevel, default_state
+from quantfleet.cli.options import (
+    AllowCode,
+    DieWithParent,
+    Interpreters,
+    Json,
+    LogLevel,
+    Phones,
+    by_engine,
+    default_state,
+)
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 app = typer.Typer()
@@ -44,6 +53,8 @@ def run(
     state: State = None,
     cores: Cores = "",
     allow_code: AllowCode = None,
+    interpreter: Interpreters = None,
+    phones: Phones = None,
     log_level: LogLevel = "info",
     die_with_parent: DieWithParent = None,
     as_json: Json = False,  # noqa: ARG001 - every command has it; this one prints nothing on standard output
@@ -53,36 +64,44 @@ def run(
     require_extras()
     from quantfleet_wire.identity_files import load_credentials
     from quantfleet_worker.agent.agent import Agent, slot_names
+    from quantfleet_worker.equipment import Equipment
     from quantfleet_worker.execution.ray_host import RayHost
     from quantfleet_worker.probes.devices import probe as probe_devices
 
     directory = state or default_state("worker")
     load_credentials(directory / "credentials")  # before the seconds that Ray takes
-    devices = probe_devices(parse_cores(cores), tuple(allow_code or ()))
+    equipment = Equipment(directory / "engines", by_engine(interpreter), phones)
+    devices = probe_devices(parse_cores(cores), tuple(allow_code or ()), equipment)
 
     async def work() -> None:
-        await Agent(directory, devices, host).run()
+        await Agent(directory, devices, host, equipment).run()
 
     with RayHost(slot_names(devices)) as host:
         serving.until_told(work())
 
 
 @app.command()
-def probe(cores: Cores = "", as_json: Json = False) -> None:
-    """Show what this host is: its devices, their verified facts and their engines. Takes a second."""
+def probe(cores: Cores = "", interpreter: Interpreters = None, phones: Phones = None, as_json: Json = False) -> None:
+    """Show what this host is: its devices, their verified facts and their engines. Takes seconds."""
     require_extras()
     from quantfleet_domain.reporting.codec import to_value
+    from quantfleet_worker.equipment import Equipment
     from quantfleet_worker.probes.devices import probe as probe_devices
 
-    devices = probe_devices(parse_cores(cores))
+    equipment = Equipment(default_state("worker") / "engines", by_engine(interpreter), phones)
+    devices = probe_devices(parse_cores(cores), equipment=equipment)
     if as_json:
         output.emit([to_value(facts) for facts in devices])
         return
     for facts in devices:
         hardware = facts.hardware
-        output.say(f"{facts.device}: {hardware.model_name}, {len(facts.slots)} of {len(facts.cores)} usable cores")
-        output.say(f"  isa: {' '.join(hardware.isa)}")
-        if hardware.vnni:
+        output.say(f"{facts.device}: {facts.model_name}, {len(facts.slots)} of {len(facts.cores)} usable cores")
+        output.say(f"  isa: {' '.join(facts.isa)}")
+        if facts.gpu:
+            output.say(f"  driver {facts.gpu.driver}, CUDA up to {facts.gpu.cuda}, fed by cores {list(facts.cores)}")
+        if facts.phone:
+            output.say(f"  {facts.phone.transport} {facts.phone.address}: {facts.phone.system}, {facts.phone.abis}")
+        if hardware.vnni and not facts.gpu:
             output.say(f"  int8 self-test: {hardware.vnni.verdict}, {hardware.vnni.ratio:.2f} times as fast as float32")
         for engine in facts.engines:
             found = f"{engine.version} ({', '.join(engine.precisions)})" if engine.available else engine.missing

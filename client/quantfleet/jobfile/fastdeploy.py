@@ -51,12 +51,14 @@ BACKENDS = (_ANY, *dict.fromkeys(backend for _, backend in _ENGINES))
 
 @dataclass(frozen=True)
 class FastDeployConfig:
-    """What a configuration asks for; None, and no engines, where it leaves it open.
+    """What a configuration asks for; None, and no engines or `pool`, where it leaves it open.
 
-    `notes` say what is done otherwise than there.
+    `fp16` is whether FP16 is measured beside FP32 and INT8. `notes` say what is done otherwise than there.
     """
 
     engines: tuple[str, ...] = ()
+    pool: str = ""
+    fp16: bool = False
     threads: tuple[int, ...] = ()
     warmup: int | None = None
     repeat: int | None = None
@@ -92,6 +94,8 @@ def read(path: Path, chosen: tuple[str, ...] = ()) -> FastDeployConfig:
     _refuse(keys, device, engines)
     return FastDeployConfig(
         engines=engines,
+        pool="cuda" if device == "gpu" else "",
+        fp16=_is_on(keys, "use_fp16"),
         threads=(keys["cpu_thread_nums"].count(1),) if "cpu_thread_nums" in keys else (),
         warmup=keys["warmup"].count(0) if "warmup" in keys else None,
         repeat=keys["repeat"].count(1) if "repeat" in keys else None,
@@ -119,7 +123,8 @@ def _refuse(keys: Mapping[str, Value], device: str, engines: tuple[str, ...]) ->
     if _KINDS.get(device) not in kinds:
         todo = f"the engines here run on {', '.join(kinds)}: write `device: cpu`"
         raise keys["device"].error(f"no engine of this version runs on a {device}", todo)
-    offers = [ENGINES[name] for name in engines if name in ENGINES] or list(ENGINES.values())
+    named = [ENGINES[name] for name in engines if name in ENGINES]
+    offers = named or [offer for offer in ENGINES.values() if offer.kind == _KINDS[device]]
     if _is_on(keys, "use_fp16") and not any("fp16" in offer.precisions for offer in offers):
         what = f"{', '.join(offer.name for offer in offers)} measure no fp16"
         raise keys["use_fp16"].error(what, "write `use_fp16: false`")

@@ -5,13 +5,14 @@ import re
 from quantfleet.jobfile.tree import Value
 from quantfleet_domain.errors import QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
-from quantfleet_domain.jobs.spec import MODES, PRECISIONS, BenchmarkSpec, TargetSpec
+from quantfleet_domain.hardware.precisions import PRECISIONS
+from quantfleet_domain.jobs.spec import MODES, BenchmarkSpec, TargetSpec
 from quantfleet_domain.reporting import gates
 
 DEFAULT_WARMUP = 200
 DEFAULT_REPEAT = 1000
 DEFAULT_PATIENCE_S = 600.0
-TARGET_KEYS = ("pool", "engines", "precisions", "threads", "batch_sizes")
+TARGET_KEYS = ("pool", "engines", "precisions", "threads", "batch_sizes", "form")
 BENCHMARK_KEYS = ("modes", "warmup", "repeat", "quiet", "memory")
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -33,13 +34,27 @@ def _target(value: Value, default: TargetSpec) -> TargetSpec:
     def counts(key: str, what: str, otherwise: tuple[int, ...]) -> tuple[int, ...]:
         return keys[key].each(lambda item: item.count(1), what) if key in keys else otherwise
 
+    engines = names("engines", "engine", list(ENGINES), default.engines)
     return TargetSpec(
         pool=keys["pool"].text() if "pool" in keys else "",
-        engines=names("engines", "engine", list(ENGINES), default.engines),
+        engines=engines,
         precisions=names("precisions", "precision", list(PRECISIONS), default.precisions),
         threads=counts("threads", "thread count", default.threads),
         batch_sizes=counts("batch_sizes", "batch size", default.batch_sizes),
+        form=_form(keys, engines),
     )
+
+
+def _form(keys: dict[str, Value], engines: tuple[str, ...]) -> str:
+    """The INT8 form that a target asks for, which each of its engines must take; empty for the engine's own choice."""
+    if "form" not in keys:
+        return ""
+    if not engines:
+        raise keys["form"].error("a form is a matter of an engine, and this target names none", "name its engines")
+    shared = [form for form in ENGINES[engines[0]].forms if all(form in ENGINES[name].forms for name in engines)]
+    if not shared:
+        raise keys["form"].error(f"{', '.join(engines)} share no form", "leave the form out, or make two targets")
+    return keys["form"].choice("form", shared)
 
 
 def benchmark(value: Value | None, modes: tuple[str, ...]) -> BenchmarkSpec:

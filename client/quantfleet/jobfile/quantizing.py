@@ -18,6 +18,7 @@ GIVEN_KEYS = ("method", "path", "format")
 _KEYS = {
     "static": ("method",),
     "dynamic": ("method",),
+    "native": ("method",),
     "given": GIVEN_KEYS,
     "distill": trainings.DISTILL_KEYS,
     "qat": trainings.QAT_KEYS,

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from quantfleet_domain.reporting.gates import PRECISIONS
+from quantfleet_domain.hardware.precisions import PRECISIONS
 from quantfleet_domain.reporting.making import Training
 from quantfleet_domain.reporting.report import (
     Report,

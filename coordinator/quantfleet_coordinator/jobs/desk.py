@@ -85,7 +85,12 @@ class Desk:
         manifests = await asyncio.to_thread(self._check_inputs, spec)
         places = self._ledger.nodes.places()
         slots = sum(len(place.facts.slots) for place in places)
-        engines = {engine.name for place in places for engine in place.facts.engines if engine.available}
+
+        def engines(pool: str) -> set[str]:
+            selector = self._ledger.selectors.get(pool) if pool else None
+            chosen = [place.facts for place in places if selector is None or selector.matches(place.facts)]
+            return {engine.name for facts in chosen for engine in facts.engines if engine.available}
+
         record = JobRecord(
             id=secrets.token_hex(6),
             request_id=request_id,

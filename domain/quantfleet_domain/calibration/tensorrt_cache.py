@@ -14,11 +14,14 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 KIND = "EntropyCalibration2"
 """The calibrator whose caches most users have."""
 ENGINE = "tensorrt"
+FILE = "calibration.cache"
+"""What a cache is called beside the FP32 model that it is for."""
 LEVELS = 127
 _HEAD = re.compile(r"TRT-([0-9]+)-(\w+)")
 _DIGITS = re.compile(r"[0-9a-fA-F]{1,8}")
@@ -73,6 +76,22 @@ class CalibrationCache:
                 raise _invalid(f"{place}: tensor {name!r} has a scale already")
             scales[name] = _scale(digits, f"{place}: tensor {name!r}")
         return CalibrationCache(head[1], head[2], scales)
+
+
+def thresholds_of(table: ScaleTable, *, native: bool = False) -> dict[str, float]:
+    """The largest magnitude of every activation of a table by its name in the reference graph, or, with `native`, in
+    the submitted model.
+
+    Raises QuantfleetError(SCALES_INVALID) for an activation that has no native name.
+    """
+    found: dict[str, float] = {}
+    for row in table.activations:
+        name = row.native_name if native else row.tensor
+        if name is None:
+            what = f"tensor {row.tensor!r} has no name in the submitted model"
+            raise QuantfleetError(ErrorCode.SCALES_INVALID, what, "use the names of the reference graph")
+        found[name] = max(found.get(name, 0.0), -row.lo, row.hi)
+    return found
 
 
 def _scale(digits: str, place: str) -> float:

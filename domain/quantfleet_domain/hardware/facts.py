@@ -69,14 +69,64 @@ class CpuFacts:
 
 
 @dataclass(frozen=True)
+class GpuFacts:
+    """A GPU as its driver describes it.
+
+    `compute_capability` is NVIDIA's, e.g. `7.5`; `cuda` is the newest CUDA version that the `driver` supports.
+    `max_sm_mhz` is the highest clock of its multiprocessors, None where the driver does not say.
+    """
+
+    name: str
+    uuid: str
+    compute_capability: str
+    memory_bytes: int
+    driver: str
+    cuda: str
+    max_sm_mhz: int | None
+
+    @property
+    def isa(self) -> tuple[str, ...]:
+        """Its architecture as compilers call it: `sm_75` for compute capability 7.5."""
+        return (f"sm_{self.compute_capability.replace('.', '')}",)
+
+
+@dataclass(frozen=True)
+class PhoneFacts:
+    """A phone or board that hangs on a host and is reached by `transport` (`adb`, `ssh`, `local`) at `address`.
+
+    `soc` is its system on a chip and `system` its operating system, as it names them itself; `abis` are the binary
+    interfaces that it runs, by Android's names, e.g. `arm64-v8a` and `armeabi-v7a`.
+    """
+
+    transport: str
+    address: str
+    soc: str
+    system: str
+    abis: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What `worker doctor` found when it tried an engine in one precision: `passed`, and its `finding` in words."""
+
+    precision: str
+    passed: bool
+    finding: str
+
+
+@dataclass(frozen=True)
 class EngineFacts:
-    """An engine on a device: its version and precisions where `available`, and what is `missing` where it is not."""
+    """An engine on a device: its version and precisions where `available`, and what is `missing` where it is not.
+
+    `proofs` are what `worker doctor` found of this very version there; empty where it was not run.
+    """
 
     name: str
     version: str
     precisions: tuple[str, ...]
     available: bool
     missing: str
+    proofs: tuple[Proof, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,12 +141,14 @@ class Package:
 class DeviceFacts:
     """A pinned unit on a node.
 
-    `device` is its name on the node (`cpu:0`), `kind` is `cpu`, `cuda` or `arm`. `cores` are all the logical cores that
-    a benchmark may be pinned to; `slots` is this node's own share of them for tasks that run side by side.
-    `measurement_domain` names what must be idle for a latency to mean anything: the boot id of the machine for a CPU.
-    `numerics_isa` is the part of a numerics class that the processor decides. `verified` is False for a mere claim.
-    `software` is what the node's figures depend on besides the engines. `allowed_code` are the Python packages that the
-    node's owner lets jobs run.
+    `device` is its name on the node (`cpu:0`, `cuda:0`, `arm:SERIAL`), `kind` is `cpu`, `cuda` or `arm`. `hardware` is
+    the processor: the host's, also of a GPU, and a phone's own. `cores` are all the logical cores that a benchmark may
+    be pinned to: of a GPU those that feed it, of a phone its own; `slots` is this node's own share of them for tasks
+    that run side by side. `feeding` are the cores of the host on which a phone's proxy runs.
+    `measurement_domain` names what must be idle for a latency to mean anything: the boot id of the machine for a CPU,
+    that and the GPU's own name below it, or the phone. `numerics_isa` is the part of a numerics class that the
+    processor decides. `verified` is False for a mere claim. `software` is what the node's figures depend on besides the
+    engines. `allowed_code` are the Python packages that the node's owner lets jobs run.
     """
 
     device: str
@@ -110,6 +162,19 @@ class DeviceFacts:
     verified: bool
     software: tuple[Package, ...] = ()
     allowed_code: tuple[str, ...] = ()
+    gpu: GpuFacts | None = None
+    phone: PhoneFacts | None = None
+    feeding: tuple[int, ...] = ()
+
+    @property
+    def isa(self) -> tuple[str, ...]:
+        """What decides which kernels an engine has here: the GPU's architecture, else the processor's flags."""
+        return self.gpu.isa if self.gpu else self.hardware.isa
+
+    @property
+    def model_name(self) -> str:
+        """What people call the device: by its GPU, its system on a chip, or its processor."""
+        return self.gpu.name if self.gpu else (self.phone and self.phone.soc) or self.hardware.model_name
 
 
 _FLOAT_KERNELS: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class EngineOffer:
     """An engine as jobs name it. `runtime` is the family of files it executes, `formats` the submitted formats it takes
     (a Paddle model reaches an ONNX runtime through conversion). `quantizations` are the ways of quantizing whose models
-    it executes in INT8; `given` is a model that came quantized."""
+    it executes in INT8; `given` is a model that came quantized, of format `given_format`. `forms` are those of a static
+    INT8 model that a job may ask for, where it takes several."""
 
     name: str
     runtime: str
@@ -15,7 +16,13 @@ class EngineOffer:
     kind: str
     precisions: tuple[str, ...]
     quantizations: tuple[str, ...]
+    given_format: str
+    forms: tuple[str, ...] = ()
 
+
+_TENSORRT = ("fp32", "fp16", "int8", "int8+fp16", "int8+fp16+pinned")
+_PADDLE_LITE = ("fp32", "int8", "int16")
+_TRAINED = ("qat", "distill")
 
 ENGINES = {
     offer.name: offer
@@ -26,7 +33,28 @@ ENGINES = {
             formats=("onnx", "paddle"),
             kind="cpu",
             precisions=("fp32", "int8"),
-            quantizations=("static", "dynamic", "qat", "distill", "given"),
+            quantizations=("static", "dynamic", *_TRAINED, "given"),
+            given_format="onnx",
+            forms=("u8s8", "u8s8-paired"),
+        ),
+        EngineOffer(
+            name="onnxruntime-cuda",
+            runtime="onnx",
+            formats=("onnx", "paddle"),
+            kind="cuda",
+            precisions=("fp32", "fp16"),
+            quantizations=(),
+            given_format="onnx",
+        ),
+        EngineOffer(
+            name="onnxruntime-tensorrt",
+            runtime="tensorrt",
+            formats=("onnx", "paddle"),
+            kind="cuda",
+            precisions=_TENSORRT,
+            quantizations=("static", *_TRAINED, "given"),
+            given_format="onnx",
+            forms=("s8s8", "cache"),
         ),
         EngineOffer(
             name="openvino-cpu",
@@ -34,7 +62,8 @@ ENGINES = {
             formats=("onnx", "paddle"),
             kind="cpu",
             precisions=("fp32", "bf16", "int8"),
-            quantizations=("static", "qat", "distill", "given"),
+            quantizations=("static", *_TRAINED, "given"),
+            given_format="onnx",
         ),
         EngineOffer(
             name="paddle-cpu",
@@ -42,7 +71,50 @@ ENGINES = {
             formats=("paddle",),
             kind="cpu",
             precisions=("fp32", "int8"),
-            quantizations=("static", "qat", "distill", "given"),
+            quantizations=("static", *_TRAINED, "given"),
+            given_format="paddle",
+            forms=("s8-symmetric", "s8-symmetric-headroom"),
+        ),
+        EngineOffer(
+            name="paddle-gpu",
+            runtime="paddle",
+            formats=("paddle",),
+            kind="cuda",
+            precisions=("fp32", "fp16"),
+            quantizations=(),
+            given_format="paddle",
+        ),
+        *(
+            EngineOffer(
+                name=name,
+                runtime="paddle-lite",
+                formats=("paddle",),
+                kind="arm",
+                precisions=_PADDLE_LITE,
+                quantizations=("static", "dynamic", *_TRAINED, "given"),
+                given_format="paddle",
+            )
+            for name in ("paddle-lite", "paddle-lite-armv7")
+        ),
+        EngineOffer(
+            name="paddle-tensorrt",
+            runtime="paddle-tensorrt",
+            formats=("paddle",),
+            kind="cuda",
+            precisions=_TENSORRT,
+            quantizations=("static", *_TRAINED, "native", "given"),
+            given_format="paddle",
+            forms=("qdq", "table"),
+        ),
+        EngineOffer(
+            name="tensorrt",
+            runtime="tensorrt",
+            formats=("onnx", "paddle"),
+            kind="cuda",
+            precisions=_TENSORRT,
+            quantizations=("static", *_TRAINED, "native", "given"),
+            given_format="onnx",
+            forms=("s8s8", "cache"),
         ),
     )
 }
@@ -50,11 +122,21 @@ ENGINES = {
 REFERENCE_ENGINE = "onnxruntime-cpu"
 """The engine whose FP32 activations calibration reads, for models of every format."""
 
+_ONLY_LITE = "of Paddle's runtimes only Paddle Lite runs dynamically quantized models"
+_NO_DYNAMIC = "TensorRT takes ranges that are known when an engine is built"
 _WHY_NOT = {
     # Seen in OpenVINO 2026.4: such a file loads, and every product is executed by an f32 kernel between conversions.
     ("openvino-cpu", "dynamic"): "OpenVINO computes ConvInteger and MatMulInteger in float",
-    ("paddle-cpu", "dynamic"): "of Paddle's runtimes only Paddle Lite runs dynamically quantized models",
+    ("paddle-cpu", "dynamic"): _ONLY_LITE,
+    ("paddle-tensorrt", "dynamic"): _ONLY_LITE,
+    ("tensorrt", "dynamic"): _NO_DYNAMIC,
+    ("onnxruntime-tensorrt", "dynamic"): _NO_DYNAMIC,
 }
+_WITHOUT_INT8 = {
+    "onnxruntime-cuda": "ONNX Runtime's CUDA provider has no INT8 kernels; onnxruntime-tensorrt has",
+    "paddle-gpu": "Paddle's own GPU kernels compute in float; paddle-tensorrt has INT8",
+}
+_NO_CALIBRATOR = "it has no calibrator of its own"
 
 
 def why_not(engine: str, quantization: str) -> str:
@@ -62,4 +144,8 @@ def why_not(engine: str, quantization: str) -> str:
 
     Raises KeyError for an unknown engine, or a quantization that no engine has.
     """
-    return "" if quantization in ENGINES[engine].quantizations else _WHY_NOT[engine, quantization]
+    if quantization in ENGINES[engine].quantizations:
+        return ""
+    if engine in _WITHOUT_INT8:
+        return _WITHOUT_INT8[engine]
+    return f"{engine}: {_NO_CALIBRATOR}" if quantization == "native" else _WHY_NOT[engine, quantization]

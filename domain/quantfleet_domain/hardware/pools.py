@@ -19,26 +19,34 @@ from quantfleet_domain.hardware.facts import DeviceFacts
 Fact = str | int | float | tuple[str, ...] | None
 
 _FACTS: dict[str, Callable[[DeviceFacts], Fact]] = {
+    "abis": lambda facts: facts.phone.abis if facts.phone else (),
     "architecture": lambda facts: facts.hardware.architecture,
+    "compute_capability": lambda facts: float(facts.gpu.compute_capability) if facts.gpu else None,
     "device": lambda facts: facts.device,
     "engines": lambda facts: tuple(engine.name for engine in facts.engines if engine.available),
+    "gpu_memory_bytes": lambda facts: facts.gpu.memory_bytes if facts.gpu else None,
     "governor": lambda facts: facts.hardware.governor,
     "int8": lambda facts: facts.hardware.vnni.verdict if facts.hardware.vnni else None,
     "int8_ratio": lambda facts: facts.hardware.vnni.ratio if facts.hardware.vnni else None,
-    "isa": lambda facts: facts.hardware.isa,
+    "isa": lambda facts: facts.isa,
     "kind": lambda facts: facts.kind,
     "logical_cores": lambda facts: facts.hardware.logical_cores,
     "max_khz": lambda facts: facts.hardware.max_khz,
     "memory_bytes": lambda facts: facts.hardware.memory_bytes,
-    "model_name": lambda facts: facts.hardware.model_name,
+    "model_name": lambda facts: facts.model_name,
     "numerics_isa": lambda facts: facts.numerics_isa,
     "physical_cores": lambda facts: facts.hardware.physical_cores,
+    "soc": lambda facts: facts.phone.soc if facts.phone else None,
     "sockets": lambda facts: facts.hardware.sockets,
+    "transport": lambda facts: facts.phone.transport if facts.phone else None,
     "vendor": lambda facts: facts.hardware.vendor,
     "verified": lambda facts: "true" if facts.verified else "false",
 }
-_NUMBERS = {"int8_ratio", "logical_cores", "max_khz", "memory_bytes", "physical_cores", "sockets"}
-_LISTS = {"engines", "isa"}
+_NUMBERS = {
+    "compute_capability", "gpu_memory_bytes", "int8_ratio", "logical_cores", "max_khz", "memory_bytes",
+    "physical_cores", "sockets",
+}  # fmt: skip
+_LISTS = {"abis", "engines", "isa"}
 
 _ORDER: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -202,5 +210,6 @@ BUILT_IN_POOLS: tuple[Pool, ...] = (
     Pool("arm-dotprod", "architecture == aarch64 and isa contains asimddp"),
     Pool("cuda", "kind == cuda"),
     Pool("t4", "kind == cuda and model_name contains T4"),
+    Pool("phone", "kind == arm"),
 )
 """The pools that a fleet knows from the start."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.hardware.precisions import is_quantized
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.made import (
     corrections_of,
@@ -13,7 +14,7 @@ from quantfleet_domain.jobs.made import (
     reference_of,
     scales_of,
 )
-from quantfleet_domain.jobs.plan import Detail, corrected_runtimes, shard_of
+from quantfleet_domain.jobs.plan import Detail, corrected_runtimes, native_task, runtimes_of, shard_of
 from quantfleet_domain.jobs.spec import TRAINED, FileRef, JobSpec, ModelSpec, kind_of
 from quantfleet_domain.jobs.task_results import (
     QuantizeResult,
@@ -30,6 +31,7 @@ from quantfleet_domain.jobs.work import (
     EvaluateWork,
     InspectWork,
     ModelForm,
+    NativeWork,
     QuantizeWork,
     ScoreWork,
     Slice,
@@ -82,6 +84,19 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
             )
         case TaskKind.TRAIN:
             return _train(model, detail, results)
+        case TaskKind.QUANTIZE if detail.quantization == "native":
+            assert model.calibration is not None
+            assert model.calibration.data is not None
+            samples = model.calibration.data
+            return NativeWork(
+                model=model.name,
+                engine=detail.engine,
+                runtime=detail.runtime,
+                files=_float_files(model, detail.runtime, results),
+                input_shapes=inspected_of(model.name, results).input_shapes,
+                data=Slice(samples.manifest, 0, samples.samples),
+                preprocess=model.preprocess,
+            )
         case TaskKind.QUANTIZE:
             static = detail.quantization == "static"
             return QuantizeWork(
@@ -98,7 +113,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
         case TaskKind.BENCHMARK:
             target = model.targets[detail.target]
             keys = measurable(model, ENGINES[detail.engine], target.precisions)
-            made = {key: _variant(model, detail.runtime, key, results) for key in keys}
+            made = {key: _variant(model, detail, key, results) for key in keys}
             return BenchmarkWork(
                 model=model.name,
                 engine=detail.engine,
@@ -119,10 +134,11 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                     for key, variant in made.items()
                     if variant is None
                 ),
+                form=target.form,
             )
         case TaskKind.EVALUATE:
             assert model.evaluate is not None
-            variant = _variant(model, detail.runtime, VariantKey(detail.precision, detail.quantization), results)
+            variant = _variant(model, detail, VariantKey(detail.precision, detail.quantization), results)
             assert variant is not None
             data = data_of(spec, detail, results)
             shapes = inspected_of(model.name, results).input_shapes
@@ -135,6 +151,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 preprocess=model.preprocess,
                 kind=kind_of(model.evaluate.metrics),
                 annotations=model.evaluate.data.annotations,
+                form=model.targets[detail.target].form,
             )
         case TaskKind.RECALL | TaskKind.MERGE | TaskKind.CHOOSE | TaskKind.SETTLE | TaskKind.REPORT:
             raise AssertionError(f"{detail.kind} is done by the coordinator")
@@ -195,6 +212,7 @@ def _train(model: ModelSpec, detail: Detail, results: Mapping[str, Result]) -> T
         checkpoint=before.checkpoint if isinstance(before, TrainResult) else training.resume,
         best=before.best if isinstance(before, TrainResult) else None,
         data=Slice(training.data.manifest, 0, training.data.samples),
+        runtimes=runtimes_of(model, training.method),
         validation=Validation(
             data=Slice(judged.data.manifest, 0, judged.data.samples),
             kind=kind_of(judged.metrics),
@@ -206,29 +224,36 @@ def _train(model: ModelSpec, detail: Detail, results: Mapping[str, Result]) -> T
     )
 
 
-def _variant(model: ModelSpec, runtime: str, key: VariantKey, results: Mapping[str, Result]) -> Variant | None:
-    """A variant as its makers left it; None where they failed."""
-    forms = _forms(model, runtime, key, results)
+def _variant(model: ModelSpec, detail: Detail, key: VariantKey, results: Mapping[str, Result]) -> Variant | None:
+    """A variant for the engine of a detail as its makers left it; None where they failed."""
+    forms = _forms(model, detail, key, results)
     return Variant(key.precision, key.quantization, forms) if forms else None
 
 
 def _forms(
-    model: ModelSpec, runtime: str, key: VariantKey, results: Mapping[str, Result]
+    model: ModelSpec, detail: Detail, key: VariantKey, results: Mapping[str, Result]
 ) -> tuple[ModelForm, ...] | None:
+    runtime = detail.runtime
     if key.quantization == "given":
         return (ModelForm("", model.given.files if model.given else model.files),)
     if key.quantization in TRAINED:
         last = model.training(key.quantization).intervals - 1
         trained = results.get(f"{model.name}/train/{key.quantization}/{last}")
         return trained.best.forms(runtime) if isinstance(trained, TrainResult) else None
-    if key.precision == "int8":
+    if is_quantized(key.precision):
         suffix = "/dynamic" if key.quantization == "dynamic" else ""
-        quantized = results.get(f"{model.name}/quantize/{runtime}{suffix}")
+        native = key.quantization == "native"
+        quantized = results.get(native_task(detail) if native else f"{model.name}/quantize/{runtime}{suffix}")
         return quantized.forms if isinstance(quantized, QuantizeResult) else None
+    return (ModelForm("", _float_files(model, runtime, results)),)
+
+
+def _float_files(model: ModelSpec, runtime: str, results: Mapping[str, Result]) -> tuple[FileRef, ...]:
+    """The files of the model as it was before it was quantized."""
     # A shape that the job gives may not be the file's own: the reference graph has it.
-    if runtime == "onnx" and (model.format != "onnx" or model.input_shapes):
-        return (ModelForm("", (reference_of(model.name, results)[0],)),)
-    return (ModelForm("", model.files),)
+    if runtime in ("onnx", "tensorrt") and (model.format != "onnx" or model.input_shapes):
+        return (reference_of(model.name, results)[0],)
+    return model.files
 
 
 def files_of(work_: Work) -> tuple[FileRef, ...]:
@@ -250,6 +275,8 @@ def files_of(work_: Work) -> tuple[FileRef, ...]:
             found += [validation.data.manifest, validation.annotations] if validation else []
         case QuantizeWork():
             found = [*work_.files, work_.reference, work_.scales, work_.corrections, work_.preprocess]
+        case NativeWork():
+            found = [*work_.files, work_.data.manifest, work_.preprocess]
         case BenchmarkWork():
             found = [ref for v in work_.variants for form in v.forms for ref in form.files]
             found += [work_.data.manifest if work_.data else None, work_.preprocess]

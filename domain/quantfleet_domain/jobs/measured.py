@@ -39,13 +39,21 @@ class Conversion:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a run (`h2d`, `compute`, `d2h`) by the device's own clock; its mean over all timed runs."""
+
+    name: str
+    mean_ms: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """One variant × mode × threads × batch.
 
     `speedup` compares with FP32 of the same task, where that was measured. `quiet` is the verdict on the machine's
     `conditions`, `noise` why it is not. `memory_mb` is the peak resident memory (MiB) of a process that does nothing
     but load and run the variant, where that was asked for. `int8_operators`, `fallbacks` and `conversions` are the
-    engine's own account of a run.
+    engine's own account of a run. `parts` are those of a run on a device that has a clock of its own.
     """
 
     precision: str
@@ -68,6 +76,7 @@ class Measured:
     memory_mb: float | None = None
     int8_operators: tuple[str, ...] = ()
     conversions: tuple[Conversion, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -86,13 +86,15 @@ def choose(
     """What this device is given now, oldest job first; `slots` is how many shared tasks it can take.
 
     A task that needs its measurement domain alone has priority: while one waits that some live device of the domain can
-    serve, the domain takes no new shared tasks, so that it falls idle. `live` are all places that take tasks.
+    serve, the domain takes no new shared tasks, so that it falls idle. A GPU's domain lies within its machine's: what
+    holds the machine alone keeps the GPU idle too, while a measurement on the GPU, whose feeding core is no slot,
+    leaves the other cores to shared tasks. `live` are all places that take tasks.
     """
     domain = place.facts.measurement_domain
-    here = [claim for claim in claims if claim.domain == domain]
-    if any(claim.exclusive for claim in here):
+    inside = [claim for claim in claims if _within(claim.domain, domain)]
+    if any(claim.exclusive for claim in claims if _within(domain, claim.domain)):
         return []
-    neighbours = [other for other in live if other.facts.measurement_domain == domain]
+    neighbours = [other for other in live if _within(domain, other.facts.measurement_domain)]
     waiting = [
         candidate
         for candidate in ready
@@ -100,9 +102,14 @@ def choose(
     ]
     if waiting:
         mine = [c for c in waiting if suits(c, place, live)]
-        return mine[:1] if not here else []
+        return mine[:1] if not inside else []
     shared = (c for c in ready if not c.requirement.exclusive)
     return [c for c in shared if suits(c, place, live)][: max(slots, 0)]
+
+
+def _within(inner: str, outer: str) -> bool:
+    """Whether a measurement domain is another, or lies below it."""
+    return inner == outer or inner.startswith(f"{outer}/")
 
 
 def reason(candidate: Candidate, live: Sequence[Place], claims: Sequence[Claim]) -> str:
@@ -115,7 +122,7 @@ def reason(candidate: Candidate, live: Sequence[Place], claims: Sequence[Claim])
             f"{p.node}/{why_not(candidate.requirement, candidate.selector, p.facts)}" for p in live
         )
     domains = {p.facts.measurement_domain for p in able}
-    busy = sum(claim.domain in domains for claim in claims)
+    busy = sum(any(_within(claim.domain, d) or _within(d, claim.domain) for d in domains) for claim in claims)
     if candidate.requirement.exclusive and busy:
         return f"it needs its machine alone; {busy} leased task(s) must end first"
     return "it is next in line for " + ", ".join(f"{p.node}/{p.facts.device}" for p in able)

@@ -7,6 +7,7 @@ from typing import TypeVar
 from quantfleet_domain.calibration.calibrators import AUTO
 from quantfleet_domain.calibration.correction import CHECKPOINTS
 from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.hardware.precisions import is_quantized
 from quantfleet_domain.jobs.lifecycle import Task, TaskKind
 from quantfleet_domain.jobs.spec import TRAINED, CalibrationSpec, JobSpec, ModelSpec
 from quantfleet_domain.jobs.variants import VariantKey, asked_for, measurable, why_not
@@ -104,12 +105,21 @@ class _Drawing:
                     if reason:
                         self._absent.append(NotOffered(model.name, engine, key.precision, key.quantization, reason))
                 keys = measurable(model, offer, target.precisions)
+                base = Detail(TaskKind.BENCHMARK, model.name, index, engine, offer.runtime)
+                own: dict[str, str] = {}
+                if any(key.quantization == "native" for key in keys):
+                    own["native"] = self._native(base, inspected)
                 for key in keys:
                     place = (offer.runtime, key.quantization)
                     if place not in made and (task := self._quantization(model, place, inspected, calibrated)):
                         made[place] = task
-                base = Detail(TaskKind.BENCHMARK, model.name, index, engine, offer.runtime)
-                self._measurement(model, base, {key: made.get((offer.runtime, key.quantization), "") for key in keys})
+                made_here = {key: made.get((offer.runtime, key.quantization), "") for key in keys}
+                self._measurement(model, base, {k: own.get(k.quantization, task) for k, task in made_here.items()})
+
+    def _native(self, base: Detail, inspected: str) -> str:
+        """The task in which an engine finds ranges by its own calibrator, on the device that is measured."""
+        detail = replace(base, kind=TaskKind.QUANTIZE, quantization="native")
+        return self._add(native_task(detail), detail, (inspected,))
 
     def _quantization(
         self, model: ModelSpec, place: tuple[str, str], inspected: str, calibrated: tuple[str, ...]
@@ -173,7 +183,7 @@ class _Drawing:
         makers = tuple(dict.fromkeys(task for task in made.values() if task))
         if self._spec.benchmark.modes and made:
             # One quantization that fails must not take the others along; a single one is what the job is about.
-            several = sum(key.precision == "int8" for key in made) > 1
+            several = len({key.quantization for key in made if is_quantized(key.precision)}) > 1
             needs, after = ((inspected,), makers) if several else ((inspected, *makers), ())
             self._add(f"{model.name}/benchmark/{place}", base, needs, after)
         if not model.evaluate:
@@ -196,6 +206,15 @@ class _Drawing:
         return name
 
 
+CORRECTED = ("onnx", "paddle", "tensorrt")
+"""The runtimes whose INT8 is simulated, as correcting its biases takes."""
+
+
+def native_task(detail: Detail) -> str:
+    """The name of the task that finds an engine's own ranges, for a detail of that engine and target."""
+    return f"{detail.model}/quantize/{detail.target}/{detail.engine}/native"
+
+
 def corrected_runtimes(model: ModelSpec) -> tuple[str, ...]:
     """The runtimes whose INT8 forms get corrected biases, sorted; none where the job wants it not or has no samples."""
     if (
@@ -204,9 +223,14 @@ def corrected_runtimes(model: ModelSpec) -> tuple[str, ...]:
         or not (model.calibration.bias_correction or model.calibration.exclude_below_db is not None)
     ):
         return ()
-    static = VariantKey("int8", "static")
-    offers = [ENGINES[engine] for target in model.targets for engine in target.engines if "int8" in target.precisions]
-    return tuple(sorted({offer.runtime for offer in offers if static in measurable(model, offer, ("int8",))}))
+    return tuple(runtime for runtime in runtimes_of(model, "static") if runtime in CORRECTED)
+
+
+def runtimes_of(model: ModelSpec, quantization: str) -> tuple[str, ...]:
+    """The runtimes for which a job needs the model quantized in this way, sorted."""
+    wanted = [(ENGINES[engine], target.precisions) for target in model.targets for engine in target.engines]
+    keys = [(offer, key) for offer, precisions in wanted for key in measurable(model, offer, precisions)]
+    return tuple(sorted({offer.runtime for offer, key in keys if key.quantization == quantization}))
 
 
 def _same_source(one: ModelSpec, other: ModelSpec) -> bool:

@@ -44,7 +44,9 @@ def requirement(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) ->
             package = model.training(detail.quantization).package
             software = () if package else DISTILLERS
             return Requirement((REFERENCE_ENGINE, "paddle-cpu"), "", False, 1, None, software, package)
-        case TaskKind.QUANTIZE if detail.runtime == "paddle":
+        case TaskKind.QUANTIZE if detail.quantization == "native":
+            return Requirement((detail.engine,), model.targets[detail.target].pool, False, 1, None)
+        case TaskKind.QUANTIZE if detail.runtime.startswith("paddle"):
             return Requirement(("paddle-cpu",), "", False, 1, None)
         case TaskKind.INSPECT if model.format == "paddle":
             return Requirement((REFERENCE_ENGINE, "paddle-cpu"), "", False, 1, None)

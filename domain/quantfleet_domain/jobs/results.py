@@ -3,7 +3,7 @@
 import math
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.hardware.offers import ENGINES, REFERENCE_ENGINE
+from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
 from quantfleet_domain.jobs.assignment import slices_of
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.measured import (
@@ -25,7 +25,7 @@ from quantfleet_domain.jobs.task_results import (
     TrainResult,
 )
 from quantfleet_domain.jobs.validation import is_inside
-from quantfleet_domain.jobs.work import EvaluateWork, InspectWork, Work
+from quantfleet_domain.jobs.work import EvaluateWork, InspectWork, TrainWork, Work
 
 
 def check_result(detail: Detail, asked: Work | None, result: Result) -> None:
@@ -54,9 +54,9 @@ def _wrong(detail: Detail, asked: Work | None, result: Result) -> str:
         case ((TaskKind.SCORE | TaskKind.CORRECT), SumsResult(samples=samples, sums=sums)):
             return _differs("number of samples", samples, count) or ("" if sums else "it brings no sums")
         case TaskKind.TRAIN, TrainResult(method=method, best=best):
-            runtimes = {offer.runtime for offer in ENGINES.values() if method in offer.quantizations}
+            assert isinstance(asked, TrainWork)
             brought = {made.runtime for made in best.made if made.forms}
-            return _differs("method", method, detail.quantization) or _differs("runtimes", brought, runtimes)
+            return _differs("method", method, detail.quantization) or _differs("runtimes", brought, {*asked.runtimes})
         case TaskKind.QUANTIZE, QuantizeResult(runtime=runtime, forms=forms):
             return _differs("runtime", runtime, detail.runtime) or ("" if forms else "it brings no form")
         case TaskKind.BENCHMARK, BenchmarkResult(engine=engine):

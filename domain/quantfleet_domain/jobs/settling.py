@@ -1,6 +1,6 @@
 """Settles what a job leaves to the fleet that it is submitted to: numbers of shards, and engines. Not a plan."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from quantfleet_domain.hardware.offers import ENGINES
@@ -10,24 +10,30 @@ SMALLEST_SHARD = 8
 """Samples below which another shard costs more (a process, a session) than it saves."""
 
 
-def settled(spec: JobSpec, slots: int, engines: Collection[str]) -> JobSpec:
-    """A job for a fleet with so many free slots, whose live nodes have these engines between them.
+def settled(spec: JobSpec, slots: int, engines: Callable[[str], Collection[str]]) -> JobSpec:
+    """A job for a fleet with so many free slots; `engines` are those that its live devices of a pool (empty: any) have.
 
     A number of shards that is `auto` (0) becomes what the fleet can use at once; no result depends on the choice. Boxes
     are evaluated in one shard whatever the job says: mean average precision does not add up from parts. A target that
-    names no engines gets those that read its model and that the fleet has, or all of them where it has none yet.
+    names no engines gets those that read its model and that its pool has; while that has none yet, those of a CPU.
     """
     return replace(spec, models=tuple(_settled(model, slots, engines) for model in spec.models))
 
 
-def _settled(model: ModelSpec, slots: int, engines: Collection[str]) -> ModelSpec:
+def _settled(model: ModelSpec, slots: int, engines: Callable[[str], Collection[str]]) -> ModelSpec:
     def shards(asked: int, data: DataSet | None) -> int:
         samples = data.samples if data else 0
         return min(asked or max(1, min(slots, samples // SMALLEST_SHARD)), samples)
 
     calibration, evaluate = model.calibration, model.evaluate
-    readers = tuple(offer.name for offer in ENGINES.values() if model.format in offer.formats)
-    found = tuple(name for name in readers if name in engines) or readers
+    readers = [offer for offer in ENGINES.values() if model.format in offer.formats]
+
+    def found(pool: str) -> tuple[str, ...]:
+        there = engines(pool)
+        return tuple(offer.name for offer in readers if offer.name in there) or tuple(
+            offer.name for offer in readers if offer.kind == "cpu"
+        )
+
     return replace(
         model,
         calibration=calibration and replace(calibration, shards=shards(calibration.shards, calibration.data)),
@@ -36,5 +42,5 @@ def _settled(model: ModelSpec, slots: int, engines: Collection[str]) -> ModelSpe
             evaluate,
             shards=1 if kind_of(evaluate.metrics) is OutputKind.BOXES else shards(evaluate.shards, evaluate.data),
         ),
-        targets=tuple(replace(target, engines=target.engines or found) for target in model.targets),
+        targets=tuple(replace(target, engines=target.engines or found(target.pool)) for target in model.targets),
     )

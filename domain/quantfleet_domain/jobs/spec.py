@@ -7,10 +7,10 @@ from enum import StrEnum
 
 MODEL_FORMATS = ("onnx", "paddle")
 MODES = ("runtime", "end2end")
-PRECISIONS = ("fp32", "bf16", "int8")
-QUANTIZATIONS = ("static", "dynamic", "qat", "distill", "given")
+QUANTIZATIONS = ("static", "dynamic", "qat", "distill", "native", "given")
 """How an INT8 model comes about: from a scale table; with ranges found while it runs; by quantization-aware training;
-by distillation from the FP32 model; or as somebody else made it."""
+by distillation from the FP32 model; with ranges that the engine's own calibrator found, on one device; or as somebody
+else made it."""
 TRAINED = ("qat", "distill")
 
 
@@ -105,13 +105,14 @@ class CalibrationSpec:
 @dataclass(frozen=True)
 class TargetSpec:
     """Where a model is measured: one device of `pool` (empty: any), on each engine (none: all of the fleet that read
-    the model), in each precision."""
+    the model), in each precision; `form` of a static INT8 model, or the one that the engine prefers (empty)."""
 
     pool: str
     engines: tuple[str, ...]
     precisions: tuple[str, ...]
     threads: tuple[int, ...]
     batch_sizes: tuple[int, ...]
+    form: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from quantfleet_domain.calibration.calibrators import CALIBRATOR_NAMES, EXTREMES_CALIBRATORS
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.hardware.precisions import PRECISIONS
 from quantfleet_domain.jobs.spec import (
     METRICS,
     METRICS_OF,
     MODEL_FORMATS,
     MODES,
-    PRECISIONS,
     QUANTIZATIONS,
     TRAINED,
     EvaluateSpec,
@@ -79,6 +79,12 @@ def _validate_model(model: ModelSpec) -> None:
         _require(bool(target.precisions), f"{where}: a target has no precisions", "name its precisions")
         _known("engine", target.engines, ENGINES)
         _known("precision", target.precisions, PRECISIONS)
+        if target.form:
+            _require(bool(target.engines), f"{where}: a target names a form and no engine", "name its engines")
+        for engine in target.engines if target.form else ():
+            forms = ENGINES[engine].forms
+            what = f"{where}: {engine} takes no form {target.form!r}"
+            _require(target.form in forms, what, f"it takes {', '.join(forms)}" if forms else "leave the form out")
         for what, values in (("threads", target.threads), ("batch_sizes", target.batch_sizes)):
             _require(bool(values) and min(values) >= 1, f"{where}: {what} must be counts from 1 on", "give e.g. [1]")
         lists: tuple[Sequence[object], ...] = (target.engines, target.precisions, target.threads, target.batch_sizes)
@@ -99,6 +105,11 @@ def _validate_quantizations(where: str, model: ModelSpec) -> None:
         )
     if not model.quantized and "given" in model.quantizations:
         _require(model.given is not None, f"{where} has no given quantized model", "name its path")
+    _require(
+        "native" not in model.quantizations or model.calibration is None or model.calibration.data is not None,
+        f"{where}: an engine's own calibrator needs samples, and the calibration brings none",
+        "give `calibration.data`",
+    )
     for name in TRAINED:
         trained = [training.method for training in model.trainings].count(name)
         wanted = int(name in model.quantizations)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from quantfleet_domain.hardware import offers
 from quantfleet_domain.hardware.offers import EngineOffer
+from quantfleet_domain.hardware.precisions import is_quantized
 from quantfleet_domain.jobs.spec import ModelSpec
 
 FLOAT = "none"
 """The quantization of what is not quantized."""
-_NATIVE_RUNTIMES = {"onnx": "onnx", "paddle": "paddle"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ def asked_for(model: ModelSpec, precisions: Sequence[str]) -> tuple[VariantKey, 
     found: list[VariantKey] = []
     for precision in precisions:
         quantized = ("given",) if model.quantized else model.quantizations
-        found += [VariantKey(precision, q) for q in (quantized if precision == "int8" else (FLOAT,))]
+        if precision == "int16":  # whatever else the job quantizes by has 8 bits
+            quantized = ("dynamic",)
+        found += [VariantKey(precision, q) for q in (quantized if is_quantized(precision) else (FLOAT,))]
     return tuple(found)
 
 
@@ -44,15 +46,22 @@ def why_not(model: ModelSpec, offer: EngineOffer, key: VariantKey) -> str:
     if model.format not in offer.formats:
         return f"{offer.name} does not read {model.format} models"
     if key.precision not in offer.precisions:
-        return f"{offer.name} has no {key.precision}"
-    if key.precision != "int8":
+        without = not offer.quantizations and is_quantized(key.precision)
+        return offers.why_not(offer.name, key.quantization) if without else f"{offer.name} has no {key.precision}"
+    if not is_quantized(key.precision):
         return "the model is quantized already" if model.quantized else ""
+    if model.quantized and key.quantization != "given":
+        return "the model is quantized already"
     if reason := offers.why_not(offer.name, key.quantization):
         return reason
     if key.quantization == "given":
         form = model.format if model.quantized or model.given is None else model.given.format
-        if _NATIVE_RUNTIMES[form] != offer.runtime:
+        if form != offer.given_format:
             return f"{offer.name} does not read quantized {form} models"
     if key.quantization == "static" and not model.calibration:
         return "the job brings neither calibration data nor scales"
+    if key.quantization == "native" and not (model.calibration and model.calibration.data):
+        return "the job brings no samples for the engine's own calibrator"
+    if key.quantization == "dynamic" and "dynamic" not in model.quantizations:
+        return "the job does not quantize dynamically"
     return ""

@@ -105,6 +105,23 @@ class QuantizeWork:
 
 
 @dataclass(frozen=True)
+class NativeWork:
+    """Have an engine find the ranges of a model by its own calibrator, over all samples on one device.
+
+    What comes of it depends on the device and the engine's version: it is outside the exactness law. `files` are the
+    FP32 model as the engine takes it.
+    """
+
+    model: str
+    engine: str
+    runtime: str
+    files: tuple[FileRef, ...]
+    input_shapes: tuple[InputShape, ...]
+    data: Slice
+    preprocess: FileRef | None
+
+
+@dataclass(frozen=True)
 class RuntimeForms:
     """A quantized model in the forms that the engines of a runtime may prefer."""
 
@@ -144,7 +161,8 @@ class TrainWork:
     """Train an interval, and make a quantized model of what came of it.
 
     `checkpoint` is that of the interval before, None for the first; `best` the best quantized model so far. `files` are
-    the FP32 model: the teacher of a distillation. Without `validation` the last model is the best.
+    the FP32 model: the teacher of a distillation. Without `validation` the last model is the best. `runtimes` are those
+    that execute what comes of it.
     """
 
     model: str
@@ -158,6 +176,7 @@ class TrainWork:
     best: TrainedForm | None
     data: Slice
     validation: Validation | None
+    runtimes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -179,7 +198,8 @@ class BenchmarkWork:
 
     `data` is None where the job brings no samples: then mode `runtime` is fed seeded noise and `end2end` is refused.
     `kind` is how `end2end` reads the outputs; None leaves that to the preprocessing file. `absent` are variants whose
-    models were not made; the result says so of them.
+    models were not made; the result says so of them. `form` is that of a static INT8 model, empty for the engine's own
+    choice.
     """
 
     model: str
@@ -197,6 +217,7 @@ class BenchmarkWork:
     memory: bool = False
     kind: OutputKind | None = None
     absent: tuple[Absence, ...] = ()
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,6 +235,17 @@ class EvaluateWork:
     preprocess: FileRef | None
     kind: OutputKind = OutputKind.CLASSES
     annotations: FileRef | None = None
+    form: str = ""
 
 
-Work = InspectWork | CalibrateWork | ScoreWork | CorrectWork | TrainWork | QuantizeWork | BenchmarkWork | EvaluateWork
+Work = (
+    InspectWork
+    | CalibrateWork
+    | ScoreWork
+    | CorrectWork
+    | TrainWork
+    | QuantizeWork
+    | NativeWork
+    | BenchmarkWork
+    | EvaluateWork
+)

@@ -2,24 +2,27 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.measurement.protocol import Protocol
 
 SCHEMA = "quantfleet/samples/v1"
+Blocks = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
 class Samples:
     """Latencies of one interleaved measurement: per variant (by name), block by block, nanoseconds in timed order.
 
+    `parts` has, for variants on a device with a clock of its own, those of each part of the same runs.
     Raises ValueError where a variant has other blocks than the protocol says, or a sample is not positive.
     """
 
     protocol: Protocol
-    variants: Mapping[str, tuple[tuple[int, ...], ...]]
+    variants: Mapping[str, Blocks]
+    parts: Mapping[str, Mapping[str, Blocks]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, blocks in self.variants.items():
@@ -27,6 +30,10 @@ class Samples:
                 raise ValueError(f"variant {name} does not have the blocks of its protocol")
             if any(type(sample) is not int or sample <= 0 for block in blocks for sample in block):
                 raise ValueError(f"variant {name} has a sample that is not a positive whole number of ns")
+        for name, parts in self.parts.items():
+            for part, blocks in parts.items():
+                if tuple(len(block) for block in blocks) != self.protocol.block_sizes:
+                    raise ValueError(f"part {part} of variant {name} does not have the blocks of its protocol")
 
 
 def encode(samples: Samples) -> bytes:
@@ -35,8 +42,10 @@ def encode(samples: Samples) -> bytes:
         "schema": SCHEMA,
         "unit": "ns",
         "protocol": asdict(samples.protocol),
-        "variants": {name: [list(block) for block in blocks] for name, blocks in samples.variants.items()},
+        "variants": samples.variants,
     }
+    if samples.parts:
+        document["parts"] = samples.parts
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -48,11 +57,15 @@ def decode(data: bytes) -> Samples:
             raise ValueError(f"its schema is {document['schema']!r}")
         if document["unit"] != "ns":
             raise ValueError(f"its unit is {document['unit']!r}")
-        variants = {name: tuple(tuple(block) for block in blocks) for name, blocks in document["variants"].items()}
-        return Samples(Protocol(**document["protocol"]), variants)
+        parts = {name: _read(found) for name, found in document.get("parts", {}).items()}
+        return Samples(Protocol(**document["protocol"]), _read(document["variants"]), parts)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise QuantfleetError(
             ErrorCode.REPORT_INVALID,
             f"this is no raw samples file: {error}",
             f"give a file of schema {SCHEMA}",
         ) from error
+
+
+def _read(series: Mapping[str, Any]) -> dict[str, Blocks]:
+    return {name: tuple(tuple(block) for block in blocks) for name, blocks in series.items()}

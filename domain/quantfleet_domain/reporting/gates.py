@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.hardware.precisions import PRECISIONS
 from quantfleet_domain.jobs.spec import METRICS, MODES, QUANTIZATIONS
 from quantfleet_domain.reporting.report import GateResult, Result
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8+fp16", "int8+fp16+pinned")
 LATENCY_FIELDS = ("mean", "median", "min", "max", "p90", "p95", "p99", "cov")
 SPEEDUP_FIELDS = ("value", "low", "high")
 FIGURES = ("throughput_per_s", "model_bytes", "memory_mb")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
@@ -89,7 +89,8 @@ class Result:
     ISO 8601 in UTC. `int8_nodes` ran in INT8 of `quantizable_nodes`: the `int8_operators`; `fallbacks` names the rest,
     and `conversions` what the engine put between nodes. `noise` says why a
     figure is not `quiet`; `samples_artifact` is the SHA-256 of the raw latencies; `memory_mb` is the peak resident
-    memory of the engine's process, in MiB, from a run of its own.
+    memory of the engine's process, in MiB, from a run of its own; `parts_ms` are the mean times of a run's parts by the
+    device's own clock.
     """
 
     model: str
@@ -124,6 +125,7 @@ class Result:
     memory_mb: float | None = None
     int8_operators: tuple[str, ...] = ()
     conversions: tuple[ConversionFigure, ...] = ()
+    parts_ms: Mapping[str, float] = field(default_factory=dict)
 
     def accuracy_of(self, metric: str) -> Accuracy | None:
         """The figure of one metric, if it was evaluated."""

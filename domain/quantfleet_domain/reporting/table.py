@@ -17,6 +17,7 @@ PRECISION_LABELS = {
     "int8": "INT8",
     "int8+fp16": "INT8+FP16",
     "int8+fp16+pinned": "INT8+FP16+PM",
+    "int16": "INT16",
 }
 METRIC_LABELS = {
     "top1": "Top-1",

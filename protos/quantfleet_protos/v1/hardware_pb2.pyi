@@ -133,6 +133,124 @@ class CpuFacts(_message.Message):
 Global___CpuFacts: _TypeAlias = CpuFacts  # noqa: Y015
 
 @_typing.final
+class GpuFacts(_message.Message):
+    """A GPU as its driver describes it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    UUID_FIELD_NUMBER: _builtins.int
+    COMPUTE_CAPABILITY_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    DRIVER_FIELD_NUMBER: _builtins.int
+    CUDA_FIELD_NUMBER: _builtins.int
+    MAX_SM_MHZ_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name, e.g. Tesla T4."""
+    uuid: _builtins.str
+    """The driver's own identifier of this very GPU."""
+    compute_capability: _builtins.str
+    """Compute capability, e.g. 7.5."""
+    memory_bytes: _builtins.int
+    """Memory, bytes."""
+    driver: _builtins.str
+    """Version of the driver."""
+    cuda: _builtins.str
+    """Newest CUDA version that the driver supports."""
+    max_sm_mhz: _builtins.int
+    """Highest clock of the multiprocessors, MHz; absent where the driver does not tell."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        uuid: _builtins.str = ...,
+        compute_capability: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
+        driver: _builtins.str = ...,
+        cuda: _builtins.str = ...,
+        max_sm_mhz: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_sm_mhz", b"_max_sm_mhz", "max_sm_mhz", b"max_sm_mhz"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_sm_mhz", b"_max_sm_mhz", "compute_capability", b"compute_capability", "cuda", b"cuda", "driver", b"driver", "max_sm_mhz", b"max_sm_mhz", "memory_bytes", b"memory_bytes", "name", b"name", "uuid", b"uuid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_sm_mhz: _TypeAlias = _typing.Literal["max_sm_mhz"]  # noqa: Y015
+    _WhichOneofArgType__max_sm_mhz: _TypeAlias = _typing.Literal["_max_sm_mhz", b"_max_sm_mhz"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_sm_mhz) -> _WhichOneofReturnType__max_sm_mhz | None: ...
+
+Global___GpuFacts: _TypeAlias = GpuFacts  # noqa: Y015
+
+@_typing.final
+class PhoneFacts(_message.Message):
+    """A phone or board that hangs on the node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSPORT_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    SOC_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    ABIS_FIELD_NUMBER: _builtins.int
+    transport: _builtins.str
+    """Transport: adb, ssh or local."""
+    address: _builtins.str
+    """Where the transport reaches it: a serial number, a destination, a directory."""
+    soc: _builtins.str
+    """System on a chip as it names itself."""
+    system: _builtins.str
+    """Operating system and version."""
+    @_builtins.property
+    def abis(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Binary interfaces by Android's names, e.g. arm64-v8a."""
+
+    def __init__(
+        self,
+        *,
+        transport: _builtins.str = ...,
+        address: _builtins.str = ...,
+        soc: _builtins.str = ...,
+        system: _builtins.str = ...,
+        abis: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abis", b"abis", "address", b"address", "soc", b"soc", "system", b"system", "transport", b"transport"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PhoneFacts: _TypeAlias = PhoneFacts  # noqa: Y015
+
+@_typing.final
+class Proof(_message.Message):
+    """What the doctor found when it tried an engine in one precision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRECISION_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    precision: _builtins.str
+    """The precision."""
+    passed: _builtins.bool
+    """Whether every check passed."""
+    finding: _builtins.str
+    """What was found, in words."""
+    def __init__(
+        self,
+        *,
+        precision: _builtins.str = ...,
+        passed: _builtins.bool = ...,
+        finding: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "passed", b"passed", "precision", b"precision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Proof: _TypeAlias = Proof  # noqa: Y015
+
+@_typing.final
 class EngineFacts(_message.Message):
     """An engine on a device."""
 
@@ -143,6 +261,7 @@ class EngineFacts(_message.Message):
     PRECISIONS_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
+    PROOFS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, e.g. onnxruntime-cpu."""
     version: _builtins.str
@@ -155,6 +274,10 @@ class EngineFacts(_message.Message):
     def precisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Precisions it offers on this device."""
 
+    @_builtins.property
+    def proofs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Proof]:
+        """What the doctor found of this version; empty where it was not run."""
+
     def __init__(
         self,
         *,
@@ -163,10 +286,11 @@ class EngineFacts(_message.Message):
         precisions: _abc.Iterable[_builtins.str] | None = ...,
         available: _builtins.bool = ...,
         missing: _builtins.str = ...,
+        proofs: _abc.Iterable[Global___Proof] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "missing", b"missing", "name", b"name", "precisions", b"precisions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "missing", b"missing", "name", b"name", "precisions", b"precisions", "proofs", b"proofs", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,19 +339,22 @@ class DeviceFacts(_message.Message):
     VERIFIED_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
     ALLOWED_CODE_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    FEEDING_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name on its node, e.g. cpu:0."""
     kind: _builtins.str
     """Kind: cpu, cuda or arm."""
     measurement_domain: _builtins.str
-    """What must be idle for a latency to mean anything: the boot id of the machine."""
+    """What must be idle for a latency to mean anything: the boot id of the machine, what is below it, or the phone."""
     numerics_isa: _builtins.str
     """ISA level of the reference engine's FP32 kernels."""
     verified: _builtins.bool
     """Whether a probe found these facts (as opposed to a claim)."""
     @_builtins.property
     def hardware(self) -> Global___CpuFacts:
-        """The processor."""
+        """The processor: the host's, also of a GPU, and a phone's own."""
 
     @_builtins.property
     def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineFacts]:
@@ -249,6 +376,18 @@ class DeviceFacts(_message.Message):
     def allowed_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Python packages of users whose code the node's owner lets jobs run."""
 
+    @_builtins.property
+    def gpu(self) -> Global___GpuFacts:
+        """The GPU, where it is one."""
+
+    @_builtins.property
+    def phone(self) -> Global___PhoneFacts:
+        """The phone, where it is one."""
+
+    @_builtins.property
+    def feeding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The host's logical cores on which a phone's proxy runs, by number."""
+
     def __init__(
         self,
         *,
@@ -263,10 +402,13 @@ class DeviceFacts(_message.Message):
         verified: _builtins.bool = ...,
         software: _abc.Iterable[Global___Package] | None = ...,
         allowed_code: _abc.Iterable[_builtins.str] | None = ...,
+        gpu: Global___GpuFacts | None = ...,
+        phone: Global___PhoneFacts | None = ...,
+        feeding: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hardware", b"hardware"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gpu", b"gpu", "hardware", b"hardware", "phone", b"phone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_code", b"allowed_code", "cores", b"cores", "device", b"device", "engines", b"engines", "hardware", b"hardware", "kind", b"kind", "measurement_domain", b"measurement_domain", "numerics_isa", b"numerics_isa", "slots", b"slots", "software", b"software", "verified", b"verified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_code", b"allowed_code", "cores", b"cores", "device", b"device", "engines", b"engines", "feeding", b"feeding", "gpu", b"gpu", "hardware", b"hardware", "kind", b"kind", "measurement_domain", b"measurement_domain", "numerics_isa", b"numerics_isa", "phone", b"phone", "slots", b"slots", "software", b"software", "verified", b"verified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

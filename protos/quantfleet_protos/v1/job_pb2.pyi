@@ -135,15 +135,18 @@ class TargetSpec(_message.Message):
     PRECISIONS_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
     BATCH_SIZES_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     """Name of a pool; empty for any device."""
+    form: _builtins.str
+    """The form of the INT8 model to run; empty for the one that the engine prefers."""
     @_builtins.property
     def engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Engines, by name; empty: all of the fleet that read the model."""
 
     @_builtins.property
     def precisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Precisions: fp32, bf16, int8."""
+        """Precisions, by name, e.g. fp32, int8, int8+fp16."""
 
     @_builtins.property
     def threads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -161,10 +164,11 @@ class TargetSpec(_message.Message):
         precisions: _abc.Iterable[_builtins.str] | None = ...,
         threads: _abc.Iterable[_builtins.int] | None = ...,
         batch_sizes: _abc.Iterable[_builtins.int] | None = ...,
+        form: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "engines", b"engines", "pool", b"pool", "precisions", b"precisions", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "engines", b"engines", "form", b"form", "pool", b"pool", "precisions", b"precisions", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -415,7 +419,7 @@ class ModelSpec(_message.Message):
 
     @_builtins.property
     def quantizations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Quantizations: static, dynamic, qat, distill, given."""
+        """Quantizations: static, dynamic, qat, distill, native, given."""
 
     @_builtins.property
     def trainings(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingSpec]:

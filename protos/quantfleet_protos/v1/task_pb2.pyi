@@ -61,9 +61,9 @@ class Variant(_message.Message):
     QUANTIZATION_FIELD_NUMBER: _builtins.int
     FORMS_FIELD_NUMBER: _builtins.int
     precision: _builtins.str
-    """Precision: fp32, bf16 or int8."""
+    """Precision, e.g. fp32, int8 or int8+fp16."""
     quantization: _builtins.str
-    """Quantization: none, static, dynamic, qat, distill or given."""
+    """Quantization: none, static, dynamic, qat, distill, native or given."""
     @_builtins.property
     def forms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelForm]:
         """The forms to choose from."""
@@ -333,7 +333,7 @@ class QuantizeWork(_message.Message):
     model: _builtins.str
     """Name of the model in the job."""
     runtime: _builtins.str
-    """Runtime: onnx or paddle."""
+    """Runtime: onnx, paddle, tensorrt, paddle-tensorrt or paddle-lite."""
     quantization: _builtins.str
     """Quantization: static or dynamic."""
     format: _builtins.str
@@ -380,6 +380,60 @@ class QuantizeWork(_message.Message):
 Global___QuantizeWork: _TypeAlias = QuantizeWork  # noqa: Y015
 
 @_typing.final
+class NativeWork(_message.Message):
+    """Have an engine find the ranges of a model by its own calibrator, on one device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    INPUT_SHAPES_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    PREPROCESS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model in the job."""
+    engine: _builtins.str
+    """Engine, by name."""
+    runtime: _builtins.str
+    """Runtime: tensorrt or paddle-tensorrt."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.FileRef]:
+        """The FP32 model as the engine takes it."""
+
+    @_builtins.property
+    def input_shapes(self) -> _containers.RepeatedCompositeFieldContainer[_base_pb2.InputShape]:
+        """Shapes of the inputs at batch 1."""
+
+    @_builtins.property
+    def data(self) -> _base_pb2.Slice:
+        """The samples, all of them."""
+
+    @_builtins.property
+    def preprocess(self) -> _base_pb2.FileRef:
+        """The model's preprocessing configuration, if any."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        engine: _builtins.str = ...,
+        runtime: _builtins.str = ...,
+        files: _abc.Iterable[_base_pb2.FileRef] | None = ...,
+        input_shapes: _abc.Iterable[_base_pb2.InputShape] | None = ...,
+        data: _base_pb2.Slice | None = ...,
+        preprocess: _base_pb2.FileRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "preprocess", b"preprocess"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "engine", b"engine", "files", b"files", "input_shapes", b"input_shapes", "model", b"model", "preprocess", b"preprocess", "runtime", b"runtime"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NativeWork: _TypeAlias = NativeWork  # noqa: Y015
+
+@_typing.final
 class RuntimeForms(_message.Message):
     """A quantized model in the forms of a runtime."""
 
@@ -388,7 +442,7 @@ class RuntimeForms(_message.Message):
     RUNTIME_FIELD_NUMBER: _builtins.int
     FORMS_FIELD_NUMBER: _builtins.int
     runtime: _builtins.str
-    """Runtime: onnx or paddle."""
+    """Runtime: onnx, paddle, tensorrt, paddle-tensorrt or paddle-lite."""
     @_builtins.property
     def forms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelForm]:
         """The forms to choose from."""
@@ -496,6 +550,7 @@ class TrainWork(_message.Message):
     BEST_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     VALIDATION_FIELD_NUMBER: _builtins.int
+    RUNTIMES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     format: _builtins.str
@@ -534,6 +589,10 @@ class TrainWork(_message.Message):
     def validation(self) -> Global___Validation:
         """By what the best model is chosen; absent where the last is taken."""
 
+    @_builtins.property
+    def runtimes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The runtimes that execute what comes of it."""
+
     def __init__(
         self,
         *,
@@ -548,10 +607,11 @@ class TrainWork(_message.Message):
         best: Global___TrainedForm | None = ...,
         data: _base_pb2.Slice | None = ...,
         validation: Global___Validation | None = ...,
+        runtimes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "checkpoint", b"checkpoint", "data", b"data", "preprocess", b"preprocess", "training", b"training", "validation", b"validation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "checkpoint", b"checkpoint", "data", b"data", "files", b"files", "format", b"format", "input_shapes", b"input_shapes", "interval", b"interval", "model", b"model", "preprocess", b"preprocess", "training", b"training", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "checkpoint", b"checkpoint", "data", b"data", "files", b"files", "format", b"format", "input_shapes", b"input_shapes", "interval", b"interval", "model", b"model", "preprocess", b"preprocess", "runtimes", b"runtimes", "training", b"training", "validation", b"validation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,6 +638,7 @@ class BenchmarkWork(_message.Message):
     MEMORY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     ABSENT_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     engine: _builtins.str
@@ -592,6 +653,8 @@ class BenchmarkWork(_message.Message):
     """Whether the peak memory of each variant is measured, in a run of its own."""
     kind: _builtins.str
     """How end2end reads the outputs: classes, pixels, boxes; absent: as the preprocessing configuration says."""
+    form: _builtins.str
+    """The form of the INT8 model to run; empty for the one that the engine prefers."""
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
         """The variants to interleave."""
@@ -642,10 +705,11 @@ class BenchmarkWork(_message.Message):
         memory: _builtins.bool = ...,
         kind: _builtins.str | None = ...,
         absent: _abc.Iterable[Global___Absence] | None = ...,
+        form: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "data", b"data", "kind", b"kind", "preprocess", b"preprocess"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "absent", b"absent", "batch_sizes", b"batch_sizes", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "kind", b"kind", "memory", b"memory", "model", b"model", "modes", b"modes", "preprocess", b"preprocess", "repeat", b"repeat", "require_quiet", b"require_quiet", "threads", b"threads", "variants", b"variants", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "absent", b"absent", "batch_sizes", b"batch_sizes", "data", b"data", "engine", b"engine", "form", b"form", "input_shapes", b"input_shapes", "kind", b"kind", "memory", b"memory", "model", b"model", "modes", b"modes", "preprocess", b"preprocess", "repeat", b"repeat", "require_quiet", b"require_quiet", "threads", b"threads", "variants", b"variants", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
     _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
@@ -667,12 +731,15 @@ class EvaluateWork(_message.Message):
     PREPROCESS_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model in the job."""
     engine: _builtins.str
     """Engine, by name."""
     kind: _builtins.str
     """What the model says of a sample: classes, pixels, boxes."""
+    form: _builtins.str
+    """The form of the INT8 model to run; empty for the one that the engine prefers."""
     @_builtins.property
     def variant(self) -> Global___Variant:
         """What is evaluated."""
@@ -704,10 +771,11 @@ class EvaluateWork(_message.Message):
         preprocess: _base_pb2.FileRef | None = ...,
         kind: _builtins.str = ...,
         annotations: _base_pb2.FileRef | None = ...,
+        form: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "data", b"data", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "data", b"data", "engine", b"engine", "input_shapes", b"input_shapes", "kind", b"kind", "model", b"model", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "data", b"data", "engine", b"engine", "form", b"form", "input_shapes", b"input_shapes", "kind", b"kind", "model", b"model", "preprocess", b"preprocess", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -727,6 +795,7 @@ class Work(_message.Message):
     SCORE_WORK_FIELD_NUMBER: _builtins.int
     CORRECT_WORK_FIELD_NUMBER: _builtins.int
     TRAIN_WORK_FIELD_NUMBER: _builtins.int
+    NATIVE_WORK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def inspect_work(self) -> Global___InspectWork:
         """Check a model."""
@@ -759,6 +828,10 @@ class Work(_message.Message):
     def train_work(self) -> Global___TrainWork:
         """Train an interval."""
 
+    @_builtins.property
+    def native_work(self) -> Global___NativeWork:
+        """Find ranges by the engine's own calibrator."""
+
     def __init__(
         self,
         *,
@@ -770,12 +843,13 @@ class Work(_message.Message):
         score_work: Global___ScoreWork | None = ...,
         correct_work: Global___CorrectWork | None = ...,
         train_work: Global___TrainWork | None = ...,
+        native_work: Global___NativeWork | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "correct_work", b"correct_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "quantize_work", b"quantize_work", "score_work", b"score_work", "train_work", b"train_work", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "correct_work", b"correct_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "native_work", b"native_work", "quantize_work", b"quantize_work", "score_work", b"score_work", "train_work", b"train_work", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "correct_work", b"correct_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "quantize_work", b"quantize_work", "score_work", b"score_work", "train_work", b"train_work", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark_work", b"benchmark_work", "calibrate_work", b"calibrate_work", "correct_work", b"correct_work", "evaluate_work", b"evaluate_work", "inspect_work", b"inspect_work", "native_work", b"native_work", "quantize_work", b"quantize_work", "score_work", b"score_work", "train_work", b"train_work", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["inspect_work", "calibrate_work", "quantize_work", "benchmark_work", "evaluate_work", "score_work", "correct_work", "train_work"]  # noqa: Y015
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["inspect_work", "calibrate_work", "quantize_work", "benchmark_work", "evaluate_work", "score_work", "correct_work", "train_work", "native_work"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
@@ -1059,7 +1133,7 @@ class QuantizeResult(_message.Message):
     FORMS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     runtime: _builtins.str
-    """Runtime: onnx or paddle."""
+    """Runtime: onnx, paddle, tensorrt, paddle-tensorrt or paddle-lite."""
     @_builtins.property
     def forms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelForm]:
         """Every form made."""
@@ -1274,6 +1348,32 @@ class Conversion(_message.Message):
 Global___Conversion: _TypeAlias = Conversion  # noqa: Y015
 
 @_typing.final
+class Part(_message.Message):
+    """A part of a run, by the device's own clock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEAN_MS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name: h2d, compute or d2h."""
+    mean_ms: _builtins.float
+    """Mean over all timed runs, milliseconds."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        mean_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mean_ms", b"mean_ms", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Part: _TypeAlias = Part  # noqa: Y015
+
+@_typing.final
 class Measured(_message.Message):
     """One variant, mode, thread count and batch size."""
 
@@ -1299,10 +1399,11 @@ class Measured(_message.Message):
     MEMORY_MB_FIELD_NUMBER: _builtins.int
     INT8_OPERATORS_FIELD_NUMBER: _builtins.int
     CONVERSIONS_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     precision: _builtins.str
-    """Precision: fp32, bf16 or int8."""
+    """Precision, e.g. fp32, int8 or int8+fp16."""
     quantization: _builtins.str
-    """Quantization: none, static, dynamic, qat, distill or given."""
+    """Quantization: none, static, dynamic, qat, distill, native or given."""
     form: _builtins.str
     """Form, e.g. u8s8; empty for FP32."""
     mode: _builtins.str
@@ -1357,6 +1458,10 @@ class Measured(_message.Message):
     def conversions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conversion]:
         """What the engine put between operators."""
 
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Part]:
+        """The parts of a run by the device's own clock."""
+
     def __init__(
         self,
         *,
@@ -1380,10 +1485,11 @@ class Measured(_message.Message):
         memory_mb: _builtins.float | None = ...,
         int8_operators: _abc.Iterable[_builtins.str] | None = ...,
         conversions: _abc.Iterable[Global___Conversion] | None = ...,
+        parts: _abc.Iterable[Global___Part] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb", "conditions", b"conditions", "latency", b"latency", "memory_mb", b"memory_mb", "speedup", b"speedup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb", "batch", b"batch", "conditions", b"conditions", "conversions", b"conversions", "fallbacks", b"fallbacks", "form", b"form", "input_shapes", b"input_shapes", "int8_nodes", b"int8_nodes", "int8_operators", b"int8_operators", "latency", b"latency", "memory_mb", b"memory_mb", "mode", b"mode", "model_bytes", b"model_bytes", "noise", b"noise", "precision", b"precision", "quantizable_nodes", b"quantizable_nodes", "quantization", b"quantization", "quiet", b"quiet", "settings", b"settings", "speedup", b"speedup", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb", "batch", b"batch", "conditions", b"conditions", "conversions", b"conversions", "fallbacks", b"fallbacks", "form", b"form", "input_shapes", b"input_shapes", "int8_nodes", b"int8_nodes", "int8_operators", b"int8_operators", "latency", b"latency", "memory_mb", b"memory_mb", "mode", b"mode", "model_bytes", b"model_bytes", "noise", b"noise", "parts", b"parts", "precision", b"precision", "quantizable_nodes", b"quantizable_nodes", "quantization", b"quantization", "quiet", b"quiet", "settings", b"settings", "speedup", b"speedup", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_mb: _TypeAlias = _typing.Literal["memory_mb"]  # noqa: Y015
     _WhichOneofArgType__memory_mb: _TypeAlias = _typing.Literal["_memory_mb", b"_memory_mb"]  # noqa: Y015
@@ -1405,9 +1511,9 @@ class Absence(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     APPLICABLE_FIELD_NUMBER: _builtins.int
     precision: _builtins.str
-    """Precision: fp32, bf16 or int8."""
+    """Precision, e.g. fp32, int8 or int8+fp16."""
     quantization: _builtins.str
-    """Quantization: none, static, dynamic, qat, distill or given."""
+    """Quantization: none, static, dynamic, qat, distill, native or given."""
     mode: _builtins.str
     """Mode: runtime or end2end; empty for all."""
     threads: _builtins.int
@@ -1661,9 +1767,9 @@ class EvaluateResult(_message.Message):
     engine_version: _builtins.str
     """Version of the engine."""
     precision: _builtins.str
-    """Precision: fp32, bf16 or int8."""
+    """Precision, e.g. fp32, int8 or int8+fp16."""
     quantization: _builtins.str
-    """Quantization: none, static, dynamic, qat, distill or given."""
+    """Quantization: none, static, dynamic, qat, distill, native or given."""
     form: _builtins.str
     """Form, e.g. u8s8; empty for FP32."""
     first: _builtins.int

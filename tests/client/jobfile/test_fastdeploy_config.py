@@ -70,6 +70,12 @@ def test_openvino_is_an_engine_where_this_version_has_it(tmp_path: Path, backend
         assert all(engine in refusal(tmp_path, text).todo for engine in ENGINES)
 
 
+def test_a_gpu_is_the_pool_of_gpus_and_fp16_is_measured_there(tmp_path: Path) -> None:
+    found = fastdeploy.read(config(tmp_path, "device: gpu\nbackend: trt\nuse_fp16: true\n"))
+    assert (found.engines, found.pool, found.fp16) == (("tensorrt",), "cuda", True)
+    assert fastdeploy.read(config(tmp_path, "device: cpu\n")).pool == ""
+
+
 def test_copies_are_noted_only_where_fastdeploy_reads_the_key(tmp_path: Path) -> None:
     text = "profile_mode: {}\ninclude_h2d_d2h: {}\n"
     assert len(fastdeploy.read(config(tmp_path, text.format("runtime", "false"))).notes) == 1
@@ -81,7 +87,8 @@ def test_copies_are_noted_only_where_fastdeploy_reads_the_key(tmp_path: Path) ->
     ("text", "place", "said"),
     [
         ("device: cpu\nbackend: trt\n", "2:10", "backend trt on a cpu"),
-        ("device: gpu\n", "1:9", "no engine of this version runs on a gpu"),
+        ("device: xpu\n", "1:9", "no engine of this version runs on a xpu"),
+        ("device: gpu\nbackend: ov\n", "2:10", "backend ov on a gpu"),
         ("device: tpu\n", "1:9", "there is no device 'tpu'"),
         ("backend: ort\nuse_fp16: true\n", "2:11", "onnxruntime-cpu measure no fp16"),
         ("precision_compare: true\n", "1:20", "not compared"),

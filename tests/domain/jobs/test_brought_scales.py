@@ -22,7 +22,7 @@ ONE_ENGINE = (replace(TARGET, engines=("onnxruntime-cpu",)),)
 
 def brought(data: DataSet | None = None, **fields: object) -> JobSpec:
     calibration = replace(CalibrationSpec(data, "imported", 99.99, 0, scales=SCALES), **fields)
-    return settled(job_spec(model_spec(calibration=calibration, targets=ONE_ENGINE)), 2, ())
+    return settled(job_spec(model_spec(calibration=calibration, targets=ONE_ENGINE)), 2, lambda _: ())
 
 
 def kinds(plan: Plan) -> set[TaskKind]:

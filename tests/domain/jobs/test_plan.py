@@ -60,7 +60,7 @@ def _judged(*metrics: str, annotations: FileRef | None = None) -> ModelSpec:
 
 def test_a_task_is_told_what_the_model_says_of_a_sample_and_by_what_it_is_judged() -> None:
     spec = job_spec(_judged("map", "map50", annotations=ONNX))
-    plan = make_plan(settled(spec, 1, ()))
+    plan = make_plan(settled(spec, 1, lambda _: ()))
     results = results_of(plan)
     evaluation = work(spec, plan.details["net/evaluate/0/onnxruntime-cpu/int8/static/0"], results)
     assert isinstance(evaluation, EvaluateWork)

@@ -137,7 +137,7 @@ def test_an_outcome_is_of_the_kind_that_the_metrics_ask_for_and_whole(
     metric: str, outcome: PixelOutcome | BoxOutcome, fits: bool
 ) -> None:
     evaluate = EvaluateSpec(replace(DATA, annotations=ONNX), (metric,), 2)
-    spec = settled(job_spec(model_spec(evaluate=evaluate)), 1, ())
+    spec = settled(job_spec(model_spec(evaluate=evaluate)), 1, lambda _: ())
     plan = make_plan(spec)
     detail = plan.details["net/evaluate/0/onnxruntime-cpu/fp32/0"]
     result = EvaluateResult("onnxruntime-cpu", "1", "fp32", "none", "", 0, outcome)

@@ -38,7 +38,7 @@ class TestOnnxRuntimeCpu(EngineContract):
 
     @pytest.fixture
     def int8_model(self, models: Path) -> Path:
-        return models / f"{ENGINE.preferred_form(('avx2',))}.onnx"
+        return models / f"{ENGINE.preferred_form(('avx2',), 'int8')}.onnx"
 
     @pytest.fixture
     def unreadable_model(self, tmp_path: Path) -> Path:
@@ -52,7 +52,7 @@ class TestOnnxRuntimeCpu(EngineContract):
 
 
 def test_int8_is_run_precisely_only_where_it_would_saturate(models: Path) -> None:
-    saturating = ENGINE.preferred_form(cpu_facts(None, "").isa) == "u8s8-paired"
+    saturating = ENGINE.preferred_form(cpu_facts(None, "").isa, "int8") == "u8s8-paired"
     settings = ENGINE.load(models / "u8s8.onnx", INT8).settings_in_effect()
     assert settings["x64quantprecision"] == ("1" if saturating else "0")
 
@@ -66,10 +66,10 @@ def test_of_forms_that_could_saturate_the_paired_one_needs_no_help(models: Path)
 
 def test_the_form_follows_the_dot_product_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert ENGINE.preferred_form(("avx2", "avx512f")) == "u8s8-paired"
-    assert ENGINE.preferred_form(("avx2", "avx_vnni")) == "u8s8"
+    assert ENGINE.preferred_form(("avx2", "avx512f"), "int8") == "u8s8-paired"
+    assert ENGINE.preferred_form(("avx2", "avx_vnni"), "int8") == "u8s8"
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert ENGINE.preferred_form(("asimd",)) == "u8s8"
+    assert ENGINE.preferred_form(("asimd",), "int8") == "u8s8"
 
 
 def test_outputs_whose_shape_depends_on_the_data_are_returned_whole(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_without_vnni_the_preferred_form_is_exact_where_the_other_saturates(tmp_
     (tmp_path / "fp32.onnx").write_bytes(content)
     bright = np.full((1, 3, 32, 32), 2, np.float32)
     table = calibrated(tmp_path / "fp32.onnx", graph, [bright])
-    forms = {form: tmp_path / f"{form}.onnx" for form in ("u8s8", ENGINE.preferred_form(("avx2",)))}
+    forms = {form: tmp_path / f"{form}.onnx" for form in ("u8s8", ENGINE.preferred_form(("avx2",), "int8"))}
     for form, path in forms.items():
         quantize(tmp_path / "fp32.onnx", table, form, path)
     assert run_apart("int8", bright, *forms.values(), ONEDNN_MAX_CPU_ISA="AVX2") == ""

@@ -25,7 +25,7 @@ class TestPaddleCpu(EngineContract):
 
     @pytest.fixture
     def int8_model(self, old_model: Path, calibrated: Calibrated, tmp_path: Path) -> Path:
-        return quantize(old_model, calibrated.table, ENGINE.preferred_form(("avx2",)), tmp_path / "int8").path
+        return quantize(old_model, calibrated.table, ENGINE.preferred_form(("avx2",), "int8"), tmp_path / "int8").path
 
     @pytest.fixture
     def unreadable_model(self, tmp_path: Path) -> Path:

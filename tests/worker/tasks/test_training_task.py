@@ -59,7 +59,10 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
     part = Slice(manifest, 0, SAMPLES)
     validation = Validation(part, OutputKind.CLASSES, None, "top1")
     shapes = (InputShape("x", SHAPE),)
-    return Ready(bench, TrainWork("net", "paddle", files, shapes, None, training, 0, None, None, part, validation))
+    return Ready(
+        bench,
+        TrainWork("net", "paddle", files, shapes, None, training, 0, None, None, part, validation, ("onnx", "paddle")),
+    )
 
 
 def test_intervals_go_on_from_checkpoints_to_the_end_and_keep_the_best(ready: Ready) -> None:

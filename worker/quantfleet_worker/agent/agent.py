@@ -31,6 +31,7 @@ from quantfleet_wire.identity_files import (
 from quantfleet_wire.tls import aio_channel
 from quantfleet_worker.agent.attempt import Attempt, Workshop
 from quantfleet_worker.agent.cache import Cache
+from quantfleet_worker.equipment import Equipment
 from quantfleet_worker.execution.ray_host import RayHost
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ class Identity:
 class Agent:
     """One run of a node. `state` holds `credentials/`, `cache/` and `work/`."""
 
-    def __init__(self, state: Path, devices: Sequence[DeviceFacts], host: RayHost) -> None:
+    def __init__(
+        self, state: Path, devices: Sequence[DeviceFacts], host: RayHost, equipment: Equipment | None = None
+    ) -> None:
         self._state = state
         self._devices = devices
         self._identity = Identity.open(state / "credentials")
@@ -93,7 +96,9 @@ class Agent:
         self._held: dict[tuple[str, str, int], Attempt] = {}
         self._lease_s = self._heartbeat_s = 0.0
         cache = Cache(state / "cache", CACHE_BYTES)
-        self._workshop = Workshop(host, devices, cache, state / "work", self._incarnation)
+        equipment = equipment or Equipment(state / "engines")
+        equipment.kept.mkdir(exist_ok=True)
+        self._workshop = Workshop(host, devices, cache, state / "work", self._incarnation, equipment)
 
     async def run(self) -> None:
         """Work until cancelled. Raises the error that ends it: revoked, expired, or started elsewhere meanwhile."""

@@ -20,9 +20,10 @@ from quantfleet_wire.codec import decode_union
 from quantfleet_wire.content import disk_error
 from quantfleet_wire.transfer import upload_missing
 from quantfleet_worker.agent.cache import Cache
+from quantfleet_worker.agent.placing import placed
+from quantfleet_worker.equipment import Equipment
 from quantfleet_worker.execution.outcome import Cancelled, Crashed, Failed, Result
 from quantfleet_worker.execution.ray_host import RayHost
-from quantfleet_worker.execution.spec import RunSpec
 from quantfleet_worker.tasks.request import Surroundings, pack
 
 if TYPE_CHECKING:
@@ -46,10 +47,16 @@ class Stubs(Protocol):
 
 
 class Workshop:
-    """What attempts share: the slots of each device, the cache, and a directory for their outputs."""
+    """What attempts share: the slots of each device, the cache, a directory for their outputs, and the `equipment`."""
 
     def __init__(
-        self, host: RayHost, devices: Sequence[DeviceFacts], cache: Cache, directory: Path, incarnation: str
+        self,
+        host: RayHost,
+        devices: Sequence[DeviceFacts],
+        cache: Cache,
+        directory: Path,
+        incarnation: str,
+        equipment: Equipment,
     ) -> None:
         shutil.rmtree(directory, ignore_errors=True)  # what an earlier run of the agent left
         directory.mkdir(parents=True)
@@ -57,6 +64,7 @@ class Workshop:
         self.cache = cache
         self.directory = directory
         self.incarnation = incarnation
+        self.equipment = equipment
         self.devices = {facts.device: facts for facts in devices}
         self.free: dict[str, asyncio.Queue[int]] = {}
         for facts in devices:
@@ -131,9 +139,10 @@ class Attempt:
         try:
             async with self._workshop.cache.inputs(self._stubs()[1], work):
                 self._slot = f"{facts.device}/{index}"
-                cores = facts.cores[: self._leased.cores] if self._leased.exclusive else (facts.slots[index],)
-                request = pack(self._surroundings(facts, cores, outputs), work)
-                outcome = await self._workshop.host.run(self._slot, request, RunSpec(cores, threads=len(cores)))
+                wanted = self._leased.cores if self._leased.exclusive else 0
+                spec = placed(facts, work, wanted, index, self._workshop.equipment)
+                request = pack(self._surroundings(facts, spec.cores, outputs), work)
+                outcome = await self._workshop.host.run(self._slot, request, spec)
         finally:
             self._slot = ""
             free.put_nowait(index)
@@ -155,10 +164,12 @@ class Attempt:
             outputs=str(outputs),
             device=facts.device,
             cores=cores,
-            isa=facts.hardware.isa,
+            isa=facts.isa,
             numerics_isa=facts.numerics_isa,
             companions=(me.pid, *(child.pid for child in me.children(recursive=True))),
             allowed_code=facts.allowed_code,
+            kept=str(self._workshop.equipment.kept),
+            phones=str(self._workshop.equipment.phones or ""),
         )
 
     async def _deliver(self, payload: bytes, outputs: Path) -> None:

@@ -1,7 +1,7 @@
 """The contract of an engine. Every engine passes its contract suite; nothing here knows one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.measured import Conversion
 
 Array = NDArray[Any]
@@ -33,12 +34,18 @@ class NodeCounts:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a model is loaded: `precision` is `fp32`, `bf16` or `int8`, `threads` are intra-op, `batch` is the size to
-    come."""
+    """How a model is loaded: `precision` is one of PRECISIONS, `threads` are intra-op, `batch` is the size to come.
+
+    `form` is that of the model's files, where they are quantized. `shapes` are those of its inputs at that batch, where
+    they are known. `kept` is a directory of the worker for what takes long to build; None where nothing is kept.
+    """
 
     precision: str
     threads: int
     batch: int = 1
+    form: str = ""
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    kept: Path | None = None
 
 
 class Session(ABC):
@@ -66,6 +73,11 @@ class Session(ABC):
         self.bind(feeds)
         self.run_bound()
         return self.outputs()
+
+    def parts_ns(self) -> Mapping[str, int]:
+        """Nanoseconds that the parts of the last `run_bound` took (`h2d`, `compute`, `d2h`), in that order, by the
+        device's own clock. Empty where all is one: on a CPU."""
+        return {}
 
     @abstractmethod
     def settings_in_effect(self) -> dict[str, str]:
@@ -101,11 +113,11 @@ class Engine(ABC):
         """
 
     def precisions_on(self, isa: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - most engines have all everywhere
-        """Of `precisions`, what a CPU with these flags (as in /proc/cpuinfo) really has. Imports no runtime."""
+        """Of `precisions`, what a device of this `isa` (see `DeviceFacts.isa`) really has. Imports no runtime."""
         return self.precisions
 
     def int8_warning(self, isa: tuple[str, ...]) -> str:  # noqa: ARG002 - most engines have nothing to say
-        """What a user should expect of INT8 on a CPU with these flags, where that is less than usual; else empty."""
+        """What a user should expect of INT8 on such a device, where that is less than usual; else empty."""
         return ""
 
     @abstractmethod
@@ -116,5 +128,22 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def preferred_form(self, isa: tuple[str, ...]) -> str:
-        """The form that is fastest, and does not saturate, on a CPU with these flags (as in /proc/cpuinfo)."""
+    def preferred_form(self, isa: tuple[str, ...], precision: str) -> str:
+        """The form that is fastest in a quantized precision, and does not saturate, on a device of this `isa`."""
+
+    def calibrate_natively(
+        self,
+        model: Path,
+        batches: Iterable[Mapping[str, Array]],
+        options: LoadOptions,  # noqa: ARG002 - most engines have no calibrator
+        out: Path,  # noqa: ARG002 - likewise
+    ) -> None:
+        """Find ranges by the engine's own calibrator over all `batches`, and write to directory `out` every file that
+        `load` wants in form `native`, the model among them.
+
+        Raises QuantfleetError(ENGINE_FAILED), also where the engine, or this version of it, has no calibrator.
+        """
+        del model, batches
+        raise QuantfleetError(
+            ErrorCode.ENGINE_FAILED, f"{self.name} has no calibrator of its own", "use quantization static"
+        )

@@ -57,7 +57,7 @@ class OnnxRuntimeCpu(Engine):
         saturating = options.precision == "int8" and pairs_saturate(cpu_facts(None, "").isa)
         return OnnxRuntimeSession(_onnxruntime(), model, options, saturating)
 
-    def preferred_form(self, isa: tuple[str, ...]) -> str:
+    def preferred_form(self, isa: tuple[str, ...], precision: str) -> str:  # noqa: ARG002 - there is but one
         """`u8s8` where dot products of bytes do not saturate (VNNI, ARM), else `u8s8-paired`."""
         return _PAIRED if pairs_saturate(isa) else "u8s8"
 

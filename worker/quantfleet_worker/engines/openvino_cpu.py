@@ -65,7 +65,7 @@ class OpenVinoCpu(Engine):
             raise _without_bf16("the processor has neither AVX512-BF16 nor AMX-BF16")
         return OpenVinoSession(_openvino(), model, options)
 
-    def preferred_form(self, isa: tuple[str, ...]) -> str:
+    def preferred_form(self, isa: tuple[str, ...], precision: str) -> str:  # noqa: ARG002 - there is but one
         """`u8s8` where dot products of bytes do not saturate (VNNI, ARM), else `u8s8-paired`."""
         return "u8s8-paired" if pairs_saturate(isa) else "u8s8"
 

@@ -60,7 +60,7 @@ class PaddleCpu(Engine):
             raise QuantfleetError(ErrorCode.MODEL_UNSUPPORTED, f"{files.program} {problem}", todo)
         return PaddleSession(files, signature, options)
 
-    def preferred_form(self, isa: tuple[str, ...]) -> str:
+    def preferred_form(self, isa: tuple[str, ...], precision: str) -> str:  # noqa: ARG002 - there is but one
         """`s8-symmetric` where dot products of bytes do not saturate (VNNI, ARM), else `s8-symmetric-headroom`."""
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         return "s8-symmetric-headroom" if x86 and not NO_SATURATION_FLAGS & set(isa) else "s8-symmetric"

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.facts import DeviceFacts, EngineFacts, numerics_isa
 from quantfleet_worker.engines.registry import EngineListing, engines
+from quantfleet_worker.equipment import Equipment
 from quantfleet_worker.probes import int8_selftest
 from quantfleet_worker.probes.boot import boot_id
 from quantfleet_worker.probes.cpu import cpu_facts, usable_cores
 from quantfleet_worker.probes.software import software
 
 
-def probe(slots: tuple[int, ...] | None = None, allowed_code: tuple[str, ...] = ()) -> tuple[DeviceFacts, ...]:
+def probe(
+    slots: tuple[int, ...] | None = None,
+    allowed_code: tuple[str, ...] = (),
+    equipment: Equipment | None = None,  # noqa: ARG001 - what reads it comes next
+) -> tuple[DeviceFacts, ...]:
     """Look at this host: its CPU as `cpu:0`, with the engines that can run there. Takes about a second.
 
     `slots` are the logical cores that this node may fill with tasks side by side (all that are usable unless told), so

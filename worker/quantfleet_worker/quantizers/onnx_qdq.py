@@ -15,6 +15,7 @@ from .metadata import FLOAT_KEY, FORM_KEY, SCALES_KEY
 from .onnx_biases import corrected
 from .qdq_plan import HEAD, QdqPlan, TableQuantizer, plan
 from .qdq_scales import FORMS as FORMS
+from .qdq_scales import SYMMETRIC as SYMMETRIC
 from .qdq_scales import QdqScales, qdq_scales
 
 
@@ -42,10 +43,12 @@ def quantize(
     model = corrected(onnx.load(reference), chosen_corrections)
     chosen = plan(model.graph, frozenset(item.layer for item in chosen_corrections.excluded))
     left = _left_in_float(model, chosen, chosen_corrections)
-    quantizer = TableQuantizer(model, chosen, _overrides(qdq_scales(model, table, form, chosen)))
+    overrides = _overrides(qdq_scales(model, table, form, chosen))
+    quantizer = TableQuantizer(model, chosen, overrides, symmetric=form == SYMMETRIC)
     quantized: ModelProto = quantizer.quantize_model()
-    _shield(quantized, frozenset(name for name in chosen.weighted if name not in chosen.nodes))
-    _part_biases(quantized.graph, model.graph, chosen)
+    if form in FORMS:  # both are for onnxruntime's own optimizers
+        _shield(quantized, frozenset(name for name in chosen.weighted if name not in chosen.nodes))
+        _part_biases(quantized.graph, model.graph, chosen)
     metadata = {FORM_KEY: form, SCALES_KEY: table.sha256, FLOAT_KEY: "\n".join(left)}
     helper.set_model_props(quantized, metadata)
     content = quantized.SerializeToString(deterministic=True)

@@ -54,23 +54,28 @@ class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishe
     """ONNX Runtime's QDQ quantizer, which also leaves chosen tensors in float, and keeps what limits a tensor that has
     parameters of its own: without them it leaves a Relu or Clip out, because the range behind it does its work."""
 
-    def __init__(self, model: ModelProto, plan: QdqPlan, overrides: Mapping[str, list[dict[str, object]]]) -> None:
+    def __init__(
+        self, model: ModelProto, plan: QdqPlan, overrides: Mapping[str, list[dict[str, object]]], *, symmetric: bool
+    ) -> None:
         self._float_outputs = plan.float_outputs
         self._given = frozenset(overrides)
         # The library wants a range of every tensor it looks at; the scales of those it quantizes are in `overrides`.
         anything = TensorData(lowest=np.float32(0), highest=np.float32(1))
         tensors: dict[str, Any] = dict.fromkeys(tensor_names(model.graph), anything)
+        options: dict[str, Any] = {"TensorQuantOverrides": dict(overrides)}
+        if symmetric:  # TensorRT dequantizes bytes only: it wants biases in float
+            options |= {"ActivationSymmetric": True, "QuantizeBias": False}
         super().__init__(
             model,
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QUInt8,
+            activation_qType=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
             nodes_to_quantize=list(plan.nodes),
             nodes_to_exclude=[],
             op_types_to_quantize=[*WEIGHTED, *_BETWEEN],
-            extra_options={"TensorQuantOverrides": dict(overrides)},
+            extra_options=options,
         )
 
     def quantize_activation_tensor(self, tensor_name: str) -> None:
@@ -129,17 +134,17 @@ class QuantizedTensors:
 
 def quantized_tensors(model: ModelProto) -> tuple[tuple[str, ...], tuple[WeightSlot, ...]]:
     """The activations that need a scale of their own, in graph order, and the weights quantized per channel."""
-    found = quantized_under(model, plan(model.graph))
+    found = quantized_under(model, plan(model.graph), symmetric=False)
     scales = set(found.owners.values())
     return tuple(name for name in tensor_names(model.graph) if name in scales), found.weights
 
 
-def quantized_under(model: ModelProto, chosen: QdqPlan) -> QuantizedTensors:
-    """What is quantized under a plan.
+def quantized_under(model: ModelProto, chosen: QdqPlan, *, symmetric: bool) -> QuantizedTensors:
+    """What is quantized under a plan, where activations are `symmetric` or not.
 
     Found by quantizing a copy with made-up ranges, so that the answer is what the quantizer will really ask for.
     """
-    result = TableQuantizer(_without_values(model), chosen, {}).quantize_model()
+    result = TableQuantizer(_without_values(model), chosen, {}, symmetric=symmetric).quantize_model()
     owners = {
         node.input[0].removesuffix("_QuantizeLinear_Input"): node.input[1].removesuffix("_scale")
         for node in result.graph.node

@@ -24,6 +24,8 @@ from .qdq_plan import QdqPlan, WeightSlot, plan, quantized_under
 
 FORMS = ("u8s8", "u8s8-paired")
 """u8 affine activations and s8 weights per channel; `-paired` for x86 without VNNI, see `paired_weights`."""
+SYMMETRIC = "s8s8"
+"""s8 symmetric activations and s8 weights per channel, every zero point 0: what TensorRT takes."""
 
 _U8_MAX = 255
 
@@ -51,20 +53,24 @@ def qdq_scales(model: ModelProto, table: ScaleTable, form: str, chosen: QdqPlan)
     Raises QuantfleetError(SCALES_INVALID) for an unknown form, or where the table lacks a tensor that the graph needs
     or its weights are another model's.
     """
-    if form not in FORMS:
-        raise QuantfleetError(ErrorCode.SCALES_INVALID, f"unknown form {form!r}", f"forms here: {', '.join(FORMS)}")
+    known = (*FORMS, SYMMETRIC)
+    if form not in known:
+        raise QuantfleetError(ErrorCode.SCALES_INVALID, f"unknown form {form!r}", f"forms here: {', '.join(known)}")
+    symmetric = form == SYMMETRIC
+    kind = ActivationForm.S8_SYMMETRIC if symmetric else ActivationForm.U8_AFFINE
     rows = {row.tensor: row for row in table.activations}
-    wanted, whole = quantized_under(model, chosen), plan(model.graph)
+    wanted, whole = quantized_under(model, chosen, symmetric=symmetric), plan(model.graph)
     # A layer in float may leave a tensor behind it a scale of its own that had the scale of another: that one's.
-    otherwise = quantized_under(model, whole).owners if chosen != whole else wanted.owners
+    otherwise = quantized_under(model, whole, symmetric=symmetric).owners if chosen != whole else wanted.owners
     parameters = {}
     for name, owner in wanted.owners.items():
         row = rows.get(owner) or rows.get(otherwise.get(owner, owner))
         if row is None:
             raise _invalid(f"it has no row for activation {owner!r}")
         source = rows[row.tied_to or row.tensor]
-        parameters[name] = activation_parameters(ActivationForm.U8_AFFINE, source.lo, source.hi)
-    parameters |= _before_limits(model.graph, parameters)
+        parameters[name] = activation_parameters(kind, source.lo, source.hi)
+    if not symmetric:  # there no Relu or Clip is ever left out
+        parameters |= _before_limits(model.graph, parameters)
     return QdqScales(parameters, {slot.name: _weight(model.graph, slot, table, form) for slot in wanted.weights})
 
 

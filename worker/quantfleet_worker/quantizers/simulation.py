@@ -19,7 +19,7 @@ from quantfleet_worker.quantizers import paddle_onednn, qdq_scales
 from quantfleet_worker.quantizers.paddle_reference import paddle_scales
 from quantfleet_worker.quantizers.qdq_plan import WEIGHTED, plan
 
-_FORMS = {"onnx": qdq_scales.FORMS, "paddle": paddle_onednn.FORMS}
+_FORMS = {"onnx": qdq_scales.FORMS, "paddle": paddle_onednn.FORMS, "tensorrt": (qdq_scales.SYMMETRIC,)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.hardware.precisions import is_int8
 from quantfleet_domain.jobs.measured import (
     BenchmarkResult,
     Measured,
@@ -29,14 +30,14 @@ from quantfleet_worker.execution.child import Report
 from quantfleet_worker.probes.conditions import ConditionsWatch
 from quantfleet_worker.tasks.affinity import pin_all_threads, pinned_cores
 from quantfleet_worker.tasks.contenders import Contender, Inputs
-from quantfleet_worker.tasks.loading import load_variant, path_of
+from quantfleet_worker.tasks.loading import load_variant, path_of, shapes_at
 from quantfleet_worker.tasks.memory import peak_memory_mb
 from quantfleet_worker.tasks.request import Surroundings
+from quantfleet_worker.tasks.timing import Times
 from quantfleet_worker.tasks.workspace import Workspace
 
 _BASELINE = "fp32"
 """The name of the variant that others are compared with."""
-Blocks = Mapping[str, tuple[tuple[int, ...], ...]]
 
 
 def benchmark(work: BenchmarkWork, workspace: Workspace, here: Surroundings, report: Report) -> BenchmarkResult:
@@ -76,7 +77,7 @@ class _Bench:
     def leave_out_what_the_device_lacks(self) -> None:
         """Take out the variants of a precision that the engine offers, but not on this device."""
         present = self._engine.precisions_on(self._here.isa)
-        reason = f"this CPU has no {{}} for {self._engine.name}"
+        reason = f"this device has no {{}} for {self._engine.name}"
         for variant in self._work.variants:
             if variant.precision not in present:
                 lacking = reason.format(variant.precision)
@@ -100,15 +101,15 @@ class _Bench:
             return None
         turns = protocol.turns(list(contenders))
         self._blocks = len(protocol.block_sizes)
-        timed: dict[str, list[tuple[int, ...]]] = {name: [] for name in contenders}
+        times = {name: Times() for name in contenders}
         machine = range(os.cpu_count() or 1)
         watch = ConditionsWatch(self._here.cores[: protocol.threads], self._here.companions, domain=machine)
         watch.sample()
         for done, turn in enumerate(turns):
-            timed[turn.variant].append(_time(contenders[turn.variant].run, turn.runs))
+            times[turn.variant].time(contenders[turn.variant], turn.runs)
             watch.sample()
             self._report(share + done / len(turns) / self._cells, f"{where}: block {turn.block + 1} of {self._blocks}")
-        self._keep(protocol, contenders, {name: tuple(blocks) for name, blocks in timed.items()}, watch.conditions())
+        self._keep(protocol, contenders, times, watch.conditions())
         return None
 
     def _warm(self, protocol: Protocol) -> dict[str, Contender]:
@@ -135,8 +136,9 @@ class _Bench:
         return contenders
 
     def _contender(self, variant: Variant, protocol: Protocol) -> Contender:
-        options = LoadOptions(variant.precision, protocol.threads, protocol.batch)
-        form, session = load_variant(self._engine, variant, options, self._workspace, self._here)
+        shapes = shapes_at(self._work.input_shapes, protocol.batch)
+        options = LoadOptions(variant.precision, protocol.threads, protocol.batch, shapes=shapes)
+        form, session = load_variant(self._engine, variant, options, self._workspace, self._here, form=self._work.form)
         contender = self._inputs.contender(session, form, protocol)
         key = (key_of(variant).name, protocol.threads)
         if key not in self._counts:
@@ -144,10 +146,16 @@ class _Bench:
         return contender
 
     def _keep(
-        self, protocol: Protocol, contenders: Mapping[str, Contender], timed: Blocks, conditions: Conditions
+        self,
+        protocol: Protocol,
+        contenders: Mapping[str, Contender],
+        times: Mapping[str, Times],
+        conditions: Conditions,
     ) -> None:
         verdict = judge(conditions)
-        self._samples.append(encode(Samples(protocol, timed)))
+        timed = {name: tuple(taken.runs) for name, taken in times.items()}
+        parts = {name: {part: tuple(b) for part, b in taken.parts.items()} for name, taken in times.items()}
+        self._samples.append(encode(Samples(protocol, timed, {name: p for name, p in parts.items() if p})))
         for variant in (variant for variant in self._variants if key_of(variant).name in contenders):
             name = key_of(variant).name
             if self._work.require_quiet and not verdict.quiet:
@@ -180,6 +188,7 @@ class _Bench:
                     fallbacks=counts.fallbacks,
                     int8_operators=counts.ran,
                     conversions=counts.conversions,
+                    parts=times[name].means(),
                     model_bytes=contender.model_bytes,
                     memory_mb=self._memory(variant, contender, protocol),
                     input_shapes=tuple(InputShape(name, array.shape) for name, array in contender.feeds.items()),
@@ -211,7 +220,7 @@ class _Bench:
         if self._refusal and not self._rows:
             raise self._refusal
         raw = b"[" + b",".join(self._samples) + b"]\n"
-        int8 = any(variant.precision == "int8" for variant in self._variants)
+        int8 = any(is_int8(variant.precision) for variant in self._variants)
         warning = self._engine.int8_warning(self._here.isa) if int8 else ""
         return BenchmarkResult(
             engine=self._engine.name,
@@ -231,16 +240,6 @@ class _Bench:
 def key_of(variant: Variant) -> VariantKey:
     """What a variant is called."""
     return VariantKey(variant.precision, variant.quantization)
-
-
-def _time(run: Callable[[], object], runs: int) -> tuple[int, ...]:
-    clock = time.perf_counter_ns
-    latencies = []
-    for _ in range(runs):
-        start = clock()
-        run()
-        latencies.append(clock() - start)
-    return tuple(latencies)
 
 
 def _listed(cores: tuple[int, ...]) -> str:

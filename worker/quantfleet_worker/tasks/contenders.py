@@ -20,12 +20,14 @@ _MODEL_SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Contender:
-    """A variant ready to be timed: `run` is one timed run; `feeds` are the arrays of one batch."""
+    """A variant ready to be timed: `run` is one timed run, `parts_ns` what its parts took by the device's own clock;
+    `feeds` are the arrays of one batch."""
 
     form: ModelForm
     session: Session
     feeds: Mapping[str, Array]
     run: Callable[[], object]
+    parts_ns: Callable[[], Mapping[str, int]] = dict
 
     @property
     def model_bytes(self) -> int:
@@ -52,13 +54,13 @@ class Inputs:
                 item.name: random.random((protocol.batch, *item.shape[1:])).astype(item.dtype) for item in inputs
             }
             session.bind(feeds)
-            return Contender(form, session, feeds, session.run_bound)
+            return Contender(form, session, feeds, session.run_bound, session.parts_ns)
         feed = feeder(self._workspace, inputs, self._work.preprocess)
         batch = islice(cycle(self._encoded), protocol.batch)
         feeds = _stacked([feed.prepare(content, name) for name, content in batch])
         session.bind(feeds)  # in every mode: its nodes are counted on what it will be fed
         if protocol.mode == Mode.RUNTIME:
-            return Contender(form, session, feeds, session.run_bound)
+            return Contender(form, session, feeds, session.run_bound, session.parts_ns)
         return Contender(form, session, feeds, self._end_to_end(session, feed, protocol.batch))
 
     def _end_to_end(self, session: Session, feed: Feeder, batch: int) -> Callable[[], object]:

@@ -11,6 +11,7 @@ from quantfleet_domain.jobs.work import (
     CorrectWork,
     EvaluateWork,
     InspectWork,
+    NativeWork,
     QuantizeWork,
     ScoreWork,
     TrainWork,
@@ -59,6 +60,10 @@ def _do(work: Work, workspace: Workspace, here: Surroundings, report: Report) ->
             from quantfleet_worker.tasks.quantizing import quantize
 
             return quantize(work, workspace, here, report)
+        case NativeWork():
+            from quantfleet_worker.tasks.native_calibrating import calibrate_natively
+
+            return calibrate_natively(work, workspace, here, report)
         case BenchmarkWork():
             from quantfleet_worker.tasks.benchmarking import benchmark
 

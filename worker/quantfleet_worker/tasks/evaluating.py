@@ -7,7 +7,7 @@ from quantfleet_worker.engines.registry import engine_named
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.tasks.feeding import feeder, inputs_of
 from quantfleet_worker.tasks.judging import judge
-from quantfleet_worker.tasks.loading import load_variant
+from quantfleet_worker.tasks.loading import load_variant, shapes_at
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
 
@@ -16,8 +16,8 @@ def evaluate(work: EvaluateWork, workspace: Workspace, here: Surroundings, repor
     """Raises SAMPLE_UNREADABLE, DATA_NOT_FOUND for a sample without truth, MODEL_UNREADABLE, MODEL_UNSUPPORTED for
     outputs that are not of the kind asked for, ENGINE_FAILED."""
     engine = engine_named(work.engine)
-    options = LoadOptions(work.variant.precision, threads=1)
-    form, session = load_variant(engine, work.variant, options, workspace, here)
+    options = LoadOptions(work.variant.precision, threads=1, shapes=shapes_at(work.input_shapes, 1))
+    form, session = load_variant(engine, work.variant, options, workspace, here, work.form)
     feed = feeder(workspace, inputs_of(session, work.input_shapes), work.preprocess)
     judged = judge(work.kind, work.annotations, workspace, feed)
     for done, (_, sample, content) in enumerate(workspace.samples(work.data)):

@@ -1,22 +1,26 @@
 """Loading a variant in the form that suits this device. Not for what an engine does with it."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.spec import InputShape
 from quantfleet_domain.jobs.work import ModelForm, Variant
 from quantfleet_worker.engines.base import Engine, LoadOptions, Session
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace, entry_point
 
 
-def form_for(engine: Engine, variant: Variant, here: Surroundings) -> ModelForm:
-    """The form that the engine prefers on this device, of those that were made; the only one where there is but one.
+def form_for(engine: Engine, variant: Variant, asked: str, here: Surroundings) -> ModelForm:
+    """The form that the job asked for, or the engine prefers on this device, of those that were made; the only one
+    where there is but one.
 
     Raises QuantfleetError(ENGINE_FAILED) where it is not among several.
     """
     if len(variant.forms) == 1:
         return variant.forms[0]
-    wanted = engine.preferred_form(here.isa) if variant.precision == "int8" else ""
+    wanted = asked if asked and variant.quantization == "static" else engine.preferred_form(here.isa, variant.precision)
     for form in variant.forms:
         if form.form == wanted:
             return form
@@ -29,11 +33,18 @@ def form_for(engine: Engine, variant: Variant, here: Surroundings) -> ModelForm:
 
 
 def load_variant(
-    engine: Engine, variant: Variant, options: LoadOptions, workspace: Workspace, here: Surroundings
+    engine: Engine, variant: Variant, options: LoadOptions, workspace: Workspace, here: Surroundings, form: str = ""
 ) -> tuple[ModelForm, Session]:
-    """The chosen form and a session of it."""
-    form = form_for(engine, variant, here)
-    return form, engine.load(path_of(variant, form, workspace), options)
+    """The chosen form, which is `form` where that was asked for, and a session of it."""
+    chosen = form_for(engine, variant, form, here)
+    kept = Path(here.kept) if here.kept else None
+    settled = replace(options, form=chosen.form, kept=kept)
+    return chosen, engine.load(path_of(variant, chosen, workspace), settled)
+
+
+def shapes_at(shapes: Sequence[InputShape], batch: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The shapes of inputs, known at batch 1, at another batch."""
+    return tuple((shape.name, (batch, *shape.dims[1:])) for shape in shapes)
 
 
 def path_of(variant: Variant, form: ModelForm, workspace: Workspace) -> Path:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from quantfleet_domain.calibration import tensorrt_cache
 from quantfleet_domain.calibration.correction import Corrections
 from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_domain.calibration.tensorrt_cache import CalibrationCache
 from quantfleet_domain.jobs.spec import FileRef, model_sha256
 from quantfleet_domain.jobs.task_results import QuantizeResult
 from quantfleet_domain.jobs.work import (
@@ -24,8 +26,7 @@ def quantize(work: QuantizeWork, workspace: Workspace, here: Surroundings, repor
         table = ScaleTable.from_json(workspace.read(work.scales))
         table.require_model(model_sha256(work.files), work.model)
         corrections = Corrections.from_json(workspace.read(work.corrections)) if work.corrections else None
-        write = _paddle if work.runtime == "paddle" else _onnx
-        forms = write(work, table, corrections, workspace, report)
+        forms = _WRITERS[work.runtime](work, table, corrections, workspace, report)
     return QuantizeResult(work.runtime, tuple(forms), ())
 
 
@@ -48,6 +49,22 @@ def _onnx(
     return forms
 
 
+def _tensorrt(
+    work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
+) -> list[ModelForm]:
+    reference = _reference(work, workspace)
+    report(0.0, f"writing {onnx_qdq.SYMMETRIC}")
+    out = workspace.scratch("symmetric.onnx")
+    onnx_qdq.quantize(
+        reference, table, onnx_qdq.SYMMETRIC, out, corrections.of(onnx_qdq.SYMMETRIC) if corrections else None
+    )
+    # A cache is of one version of TensorRT: the engine that reads it puts its own there.
+    cache = CalibrationCache.of_thresholds("0", tensorrt_cache.KIND, tensorrt_cache.thresholds_of(table))
+    kept = workspace.keep(tensorrt_cache.FILE, cache.to_text())
+    floating = ModelForm("cache", (work.reference, kept, *_configuration(work)))
+    return [_onnx_form(onnx_qdq.SYMMETRIC, out, work, workspace), floating]
+
+
 def _paddle(
     work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
 ) -> list[ModelForm]:
@@ -59,6 +76,9 @@ def _paddle(
         paddle_onednn.quantize(model, table, form, out, corrections.of(form) if corrections else None)
         forms.append(ModelForm(form, (*_kept(out, workspace), *_configuration(work))))
     return forms
+
+
+_WRITERS = {"onnx": _onnx, "tensorrt": _tensorrt, "paddle": _paddle}
 
 
 def _reference(work: QuantizeWork, workspace: Workspace) -> Path:

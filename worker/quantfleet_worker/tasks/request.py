@@ -14,6 +14,8 @@ class Surroundings:
     """`cache` holds input files named by digest, `outputs` takes files named by digest. `cores` are what the child is
     pinned to, `isa` and `numerics_isa` as in `DeviceFacts`; `companions` are process ids of the worker itself, whose
     idle work does not count as a disturbance; `allowed_code` are the packages whose code jobs may run on this node.
+    `kept` is a directory for what engines take long to build, `phones` the file that lists the node's phones; each is
+    empty where there is none.
     """
 
     cache: str
@@ -24,6 +26,8 @@ class Surroundings:
     numerics_isa: str
     companions: tuple[int, ...]
     allowed_code: tuple[str, ...] = ()
+    kept: str = ""
+    phones: str = ""
 
 
 def pack(surroundings: Surroundings, work: Work) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from quantfleet_domain.calibration.graph import InputTensor
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.jobs.spec import FileRef
 from quantfleet_domain.jobs.task_results import (
     LossPoint,
     TrainResult,
@@ -40,6 +41,7 @@ from quantfleet_worker.training.recipe import load_recipe
 
 _JUDGE = "paddle-cpu"
 """The engine on which checkpoints are compared."""
+_JUDGES_RUNTIME = "paddle"
 _TRAINING_SHARE = 0.8
 """Which part of the task is training, for its progress; the rest is export and validation."""
 
@@ -67,7 +69,7 @@ def train(work: TrainWork, workspace: Workspace, here: Surroundings, report: Rep
     if work.validation:
         report(_TRAINING_SHARE, "validating")
         value = _validated(work, work.validation, forms, workspace, here)
-    latest = TrainedForm(max(last, done), value, forms)
+    latest = TrainedForm(max(last, done), value, tuple(made for made in forms if made.runtime in work.runtimes))
     return TrainResult(
         method=training.method,
         iterations=latest.iteration,
@@ -92,18 +94,37 @@ def _better(best: TrainedForm | None, latest: TrainedForm) -> TrainedForm:
 
 
 def _written(export: Export, work: TrainWork, workspace: Workspace) -> tuple[RuntimeForms, ...]:
+    """The forms of the runtimes that the job needs, and of that on which checkpoints are compared."""
+    runtimes = sorted({*work.runtimes, *((_JUDGES_RUNTIME,) if work.validation else ())})
     configuration = (work.preprocess,) if work.preprocess else ()
-    paddle, onnx = [], []
-    for form in paddle_onednn.FORMS:
-        out = workspace.scratch(form)
-        export.paddle(form, out)
-        files = (workspace.keep(path.name, path.read_bytes()) for path in sorted(out.iterdir()))
-        paddle.append(ModelForm(form, (*files, *configuration)))
-    for form in onnx_qdq.FORMS:
-        path = workspace.scratch(f"{form}.onnx")
-        export.onnx(form, path)
-        onnx.append(ModelForm(form, (workspace.keep("model.onnx", path.read_bytes()), *configuration)))
-    return (RuntimeForms("paddle", tuple(paddle)), RuntimeForms("onnx", tuple(onnx)))
+    made = []
+    for runtime in runtimes:
+        forms, write = _WRITERS[runtime]
+        made.append(
+            RuntimeForms(
+                runtime, tuple(ModelForm(form, (*write(export, form, workspace), *configuration)) for form in forms)
+            )
+        )
+    return tuple(made)
+
+
+def _paddle(export: Export, form: str, workspace: Workspace) -> list[FileRef]:
+    out = workspace.scratch(form)
+    export.paddle(form, out)
+    return [workspace.keep(path.name, path.read_bytes()) for path in sorted(out.iterdir())]
+
+
+def _onnx(export: Export, form: str, workspace: Workspace) -> list[FileRef]:
+    path = workspace.scratch(f"{form}.onnx")
+    export.onnx(form, path)
+    return [workspace.keep("model.onnx", path.read_bytes())]
+
+
+_WRITERS = {
+    "onnx": (onnx_qdq.FORMS, _onnx),
+    "tensorrt": ((onnx_qdq.SYMMETRIC,), _onnx),
+    "paddle": (paddle_onednn.FORMS, _paddle),
+}
 
 
 def _validated(
@@ -114,7 +135,7 @@ def _validated(
     here: Surroundings,
 ) -> float:
     """The metric, in percent, of the INT8 model as the engine really runs it."""
-    paddle = next(item.forms for item in forms if item.runtime == "paddle")
+    paddle = next(item.forms for item in forms if item.runtime == _JUDGES_RUNTIME)
     variant = Variant("int8", work.training.method, _without_configuration(paddle, work))
     options = LoadOptions("int8", threads=1)
     _, session = load_variant(engine_named(_JUDGE), variant, options, workspace.outputs(), here)
