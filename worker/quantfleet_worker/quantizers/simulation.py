@@ -15,11 +15,16 @@ from quantfleet_domain.calibration.forms import QuantizationParameters
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_worker.quantizers import paddle_onednn, qdq_scales
-from quantfleet_worker.quantizers.paddle_reference import paddle_scales
+from quantfleet_worker.quantizers import paddle_onednn, paddle_tensorrt, qdq_scales
+from quantfleet_worker.quantizers.paddle_reference import paddle_scales, tensorrt_scales
 from quantfleet_worker.quantizers.qdq_plan import WEIGHTED, plan
 
-_FORMS = {"onnx": qdq_scales.FORMS, "paddle": paddle_onednn.FORMS, "tensorrt": (qdq_scales.SYMMETRIC,)}
+_FORMS = {
+    "onnx": qdq_scales.FORMS,
+    "paddle": paddle_onednn.FORMS,
+    "paddle-tensorrt": paddle_tensorrt.FORMS,
+    "tensorrt": (qdq_scales.SYMMETRIC,),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +61,9 @@ def simulated(
         found = paddle_scales(model.graph, frozenset(graph.outputs), table, excluded, headroom=narrow)
         weights = {name: _on_grid(item) for name, item in found.layers.items()}
         return SimulatedForm(form, found.activations, weights)
+    if form in paddle_tensorrt.FORMS:
+        found = tensorrt_scales(model.graph, table, excluded)
+        return SimulatedForm(form, found.activations, {name: _on_grid(item) for name, item in found.layers.items()})
     chosen = plan(model.graph, excluded)
     scales = qdq_scales.qdq_scales(model, table, form, chosen)
     on_grid = {name: _on_grid(item) for name, item in scales.weights.items()}
