@@ -189,6 +189,18 @@ class PaddleProgram:
                 program=self.program,
                 clip_extra=not keep_extra,
             )
+        _forget_callers(directory / f"{stem}.pdmodel")
+
+
+def _forget_callers(program: Path) -> None:
+    """Take out where in which Python file each operator was made: paths of this machine, which say nothing of the model."""
+    messages = importlib.import_module("paddle.base.proto.framework_pb2")
+    description = messages.ProgramDesc.FromString(program.read_bytes())
+    for operator in (operator for block in description.blocks for operator in block.ops):
+        kept = [attribute for attribute in operator.attrs if attribute.name != "op_callstack"]
+        del operator.attrs[:]
+        operator.attrs.extend(kept)
+    program.write_bytes(description.SerializeToString(deterministic=True))
 
 
 def said(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """What Paddle's quantizer does to a program, seen on its reference graph: to simulate it. Not for the program itself.
 
-The rules are those of `paddle_ranges`, `paddle_connected` and `paddle_qdq`, said of ONNX operators.
+The rules are those of `paddle_ranges`, `paddle_connected` and `paddle_onednn`, said of ONNX operators.
 """
 
 from collections import Counter

@@ -34,7 +34,11 @@ class Transfers:
     """
 
     def __init__(
-        self, *, pinned: bool, stream: Stream | None = None, allocate: Callable[[str, Array], DeviceMemory] | None = None
+        self,
+        *,
+        pinned: bool,
+        stream: Stream | None = None,
+        allocate: Callable[[str, Array], DeviceMemory] | None = None,
     ) -> None:
         self.stream = stream or Stream()
         self._allocate = allocate or (lambda _, array: DeviceBuffer(array.nbytes))
