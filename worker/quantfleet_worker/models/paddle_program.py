@@ -101,7 +101,8 @@ class PaddleProgram:
         block = self.program.global_block()
         if not block.has_var(name):
             block.create_var(name=name, shape=values.shape, dtype=dtype, persistable=True)
-        block.var(name).desc.set_dtype(load_paddle().base.framework.convert_np_dtype_to_dtype_(dtype))
+        with old_programs():
+            block.var(name).desc.set_dtype(load_paddle().base.framework.convert_np_dtype_to_dtype_(dtype))
         tensor = self.scope.var(name).get_tensor()
         tensor.set(np.ascontiguousarray(values, dtype=dtype), load_paddle().CPUPlace())
 
@@ -193,7 +194,7 @@ class PaddleProgram:
 
 
 def _forget_callers(program: Path) -> None:
-    """Take out where in which Python file each operator was made: paths of this machine, which say nothing of the model."""
+    """Take out in which Python file each operator was made: paths of this machine, which say nothing of the model."""
     messages = importlib.import_module("paddle.base.proto.framework_pb2")
     description = messages.ProgramDesc.FromString(program.read_bytes())
     for operator in (operator for block in description.blocks for operator in block.ops):
