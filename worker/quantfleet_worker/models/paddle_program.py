@@ -27,6 +27,7 @@ def load_paddle() -> Any:
     Raises QuantfleetError(ENGINE_MISSING).
     """
     try:
+        importlib.import_module("zlib")  # after Paddle 2.6 for GPUs, which has symbols of the same names, it crashes
         return importlib.import_module("paddle")
     except ImportError as error:
         raise QuantfleetError(
