@@ -7,14 +7,14 @@ paddle-tensorrt, with paddlepaddle==2.6.2 in place of paddlepaddle-gpu where the
 import io
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.worker.paddle.conftest import SHAPE, export, network, pictures
+from tests.opt_in import paddle26_child
+from tests.worker.paddle.conftest import SHAPE, calibrate, export, network, pictures
 
 from quantfleet_domain.jobs import task_results
 from quantfleet_domain.jobs.measured import BenchmarkResult
@@ -27,6 +27,7 @@ from quantfleet_worker.engines.elsewhere import ask
 from quantfleet_worker.execution.outcome import Result
 from quantfleet_worker.execution.spec import RunSpec
 from quantfleet_worker.execution.supervisor import ChildRun
+from quantfleet_worker.quantizers.paddle_tensorrt import QDQ, quantize
 from quantfleet_worker.tasks.request import Surroundings, pack
 
 PADDLE26 = os.environ["PADDLE26"]
@@ -38,18 +39,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(network(), tmp_path_factory.mktemp("model"), (None, *SHAPE[1:]), pir=False)
 
 
-def inferred(interpreter: str, model: Path, images: Path) -> Mapping[str, Any]:
-    spec = RunSpec(
-        (CORE,),
-        handler="paddle26_child:infer",
-        interpreter=interpreter,
-        environment={"PYTHONPATH": str(Path(__file__).parent)},
-    )
-    request = {"engine": "paddle-cpu", "model": str(model), "images": str(images)}
-    outcome = ChildRun(spec).run(json.dumps(request).encode())
+def both(handler: str, model: Path, images: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What a handler of `paddle26_child` answers in the other Python, and in this one."""
+    environment = {"PYTHONPATH": str(Path(__file__).parent)}
+    spec = RunSpec((CORE,), handler=f"paddle26_child:{handler}", interpreter=PADDLE26, environment=environment)
+    request = json.dumps({"model": str(model), "images": str(images)}).encode()
+    outcome = ChildRun(spec).run(request)
     assert isinstance(outcome, Result), outcome
-    found: Mapping[str, Any] = np.load(io.BytesIO(outcome.payload))
-    return found
+    here = getattr(paddle26_child, handler)(request, lambda *_: None)
+    return np.load(io.BytesIO(outcome.payload)), np.load(io.BytesIO(here))
 
 
 def test_the_other_python_tells_the_version_of_its_own_paddle() -> None:
@@ -61,7 +59,7 @@ def test_the_other_python_tells_the_version_of_its_own_paddle() -> None:
 def test_a_child_in_the_other_python_computes_the_same_float_outputs(model: Path, tmp_path: Path) -> None:
     images = tmp_path / "images.npy"
     np.save(images, pictures(4))
-    there, here = inferred(PADDLE26, model, images), inferred(sys.executable, model, images)
+    there, here = both("infer", model, images)
     assert str(there["version"]).startswith("2.6.")
     assert str(there["numpy"]).startswith("1.")
     assert str(here["version"]).startswith("3.")
@@ -96,6 +94,18 @@ def test_a_benchmark_task_crosses_into_the_other_python_and_back(model: Path, tm
     assert isinstance(result, BenchmarkResult)
     assert result.engine_version.startswith("2.6.")
     assert [row.precision for row in result.rows] == ["fp32"]
+
+
+def test_the_program_for_tensorrt_computes_the_same_in_both_and_its_shapes_are_noted(
+    model: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / "images.npy"
+    np.save(images, pictures(4))
+    quantize(model, calibrate(model, tmp_path).table, QDQ, tmp_path / QDQ)
+    there, here = both("simulate", tmp_path / QDQ, images)
+    np.testing.assert_array_equal(there["output"], here["output"])
+    assert there["quantized"] == here["quantized"] > 0
+    assert int(there["noted"]) == int(here["noted"]) > int(there["quantized"])
 
 
 def kept(cache: Path, path: Path) -> FileRef:

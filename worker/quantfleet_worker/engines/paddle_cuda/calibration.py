@@ -21,6 +21,9 @@ from .plan import Plan
 from .tables import CACHE_FOLDER
 from .workplace import Workplace
 
+_given_up: list[Any] = []
+"""Predictors that must not end before the process does: at their end they would make tables of what they have."""
+
 
 def calibrate(paddle: Any, model: PaddleModel, batches: Iterable[Mapping[str, Array]], out: Path) -> None:
     """Write the model and `_opt_cache` with its tables to directory `out`.
@@ -41,11 +44,15 @@ def calibrate(paddle: Any, model: PaddleModel, batches: Iterable[Mapping[str, Ar
     config = predictors.with_tensorrt(paddle, workplace, plan, batch, stream, keep=False)
     predictor = predictors.create(paddle, config, workplace.program.name)
     handles = {name: predictor.get_input_handle(name) for name in predictor.get_input_names()}
-    for feeds in _alike(chain([first], samples), shapes):
-        for name, handle in handles.items():
-            handle.copy_from_cpu(feeds[name])
-        stream.synchronize()  # the calibrator copies on another stream (trt_int8_calibrator.cc, `setBatch`)
-        predictor.run()
+    try:
+        for feeds in alike(chain([first], samples), shapes):
+            for name in handles:
+                handles[name].copy_from_cpu(feeds[name])
+            stream.synchronize()  # the calibrator copies on another stream (trt_int8_calibrator.cc, `setBatch`)
+            predictor.run()
+    except Exception:
+        _given_up.append((predictor, handles))
+        raise
     del handles, predictor
     gc.collect()
     tables = workplace.tables()
@@ -62,9 +69,10 @@ def calibrate(paddle: Any, model: PaddleModel, batches: Iterable[Mapping[str, Ar
         shutil.copyfile(path, out / path.name)
 
 
-def _alike(
+def alike(
     samples: Iterable[Mapping[str, Array]], shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[Mapping[str, Array]]:
+    """The samples as they come. Raises QuantfleetError(ENGINE_FAILED) at the first of other shapes than these."""
     for number, feeds in enumerate(samples, 1):
         for name, shape in shapes.items():
             if tuple(feeds[name].shape) != shape:

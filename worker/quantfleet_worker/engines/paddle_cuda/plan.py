@@ -15,9 +15,7 @@ from ..cuda.capability import Capability, fast_fp16, fast_int8
 
 PRECISIONS = ("fp32", "fp16", "int8+fp16", "int8+fp16+pinned")
 """All that engine `paddle-tensorrt` offers, on GPUs that have them."""
-INT8_ALONE = (
-    "Paddle lets TensorRT choose FP16 kernels wherever it lets it choose INT8 ones; ask for int8+fp16, which it is"
-)
+INT8_ALONE = "Paddle lets TensorRT choose FP16 kernels wherever it lets it choose INT8 ones: its Int8 is int8+fp16"
 MIN_SUBGRAPH_SIZE = 5
 """Operators in a row that are worth a TensorRT engine, as Paddle's page on low precision has it."""
 WORKSPACE_BYTES = 1 << 30

@@ -49,27 +49,31 @@ def with_tensorrt(paddle: Any, workplace: Workplace, plan: Plan, batch: int, str
 
 
 def collect_shapes(paddle: Any, workplace: Workplace, inputs: Inputs, shapes: Iterable[Shapes]) -> None:
-    """Have Paddle note every tensor's shape over runs of zeros, on the CPU; the most frequent one is that which TensorRT
-    prepares for. Raises QuantfleetError(ENGINE_FAILED)."""
+    """Have Paddle note every tensor's shape over runs of zeros, on the CPU; TensorRT prepares for the most frequent.
+
+    Raises QuantfleetError(ENGINE_FAILED).
+    """
     config = paddle.inference.Config(str(workplace.program), str(workplace.parameters))
     config.disable_gpu()
     config.disable_glog_info()
     config.collect_shape_range_info(str(workplace.shapes))
     predictor = create(paddle, config, workplace.program.name)
     handles = {name: predictor.get_input_handle(name) for name in predictor.get_input_names()}
+    failure: str | None = None
     for item in shapes:
-        for name, handle in handles.items():
-            handle.copy_from_cpu(np.zeros(item[name], inputs[name][1]))
+        for name in handles:
+            handles[name].copy_from_cpu(np.zeros(item[name], inputs[name][1]))
         try:
             predictor.run()
         except Exception as error:  # Paddle raises whatever its C++ core meets: there is no common class
-            raise QuantfleetError(
-                ErrorCode.ENGINE_FAILED,
-                f"Paddle cannot run the model on inputs of shapes {dict(item)}: {said(error)}",
-                "correct the job's input_shapes",
-            ) from error
+            failure = f"Paddle cannot run the model on inputs of shapes {dict(item)}: {said(error)}"
+            break
+    # Paddle writes the file when the predictor ends, and ends the process where the folder is gone by then: nothing may
+    # hold it any longer, an exception's traceback either.
     del handles, predictor
-    gc.collect()  # Paddle writes the file when the predictor ends
+    gc.collect()
+    if failure is not None:
+        raise QuantfleetError(ErrorCode.ENGINE_FAILED, failure, "correct the job's input_shapes")
 
 
 def create(paddle: Any, config: Any, name: str) -> Any:
