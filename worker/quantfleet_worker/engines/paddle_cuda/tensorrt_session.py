@@ -43,12 +43,14 @@ class TensorRtSession(GpuSession):
             predictors.collect_shapes(self.paddle, workplace, self._expected, (alone, shapes, shapes))
         if self._model.form is Form.TABLE:
             self._write_tables(workplace)
+        before = workplace.engines()
         config, predictor = self._built(workplace, keep=self._kept is not None)
         self._program = read_optimized(workplace.optimized())
         self._require_engines()
         texts = (workplace.engine_info(subgraph.engine_key) for subgraph in self._program.subgraphs)
         self._layers = tuple(layer for text in texts if text for layer in read_engine_info(text))
-        self._from = "kept from an earlier run" if workplace.had_engines else "built in this run"
+        kept = before and workplace.engines() == before  # Paddle builds anew, and overwrites, what does not load
+        self._from = "kept from an earlier run" if kept else "built in this run"
         return config, predictor
 
     def settings_in_effect(self) -> dict[str, str]:
@@ -85,16 +87,16 @@ class TensorRtSession(GpuSession):
         return config, predictors.create(self.paddle, config, workplace.program.name)
 
     def _write_tables(self, workplace: Workplace) -> None:
-        """Give each engine its table. Paddle's passes have to run for the engines' names: without a table they build
+        """Give each engine its table. Paddle's passes have to run for the engines' names: without tables they build
         nothing yet."""
-        if not workplace.tables():
-            self._built(workplace, keep=False)
+        workplace.set_tables({})
+        self._built(workplace, keep=False)
         program = read_optimized(workplace.optimized())
         path = self._model.files.directory / FILE
         major, minor, patch = self._tensorrt
         version = major * 1000 + minor * 100 + patch  # NvInferVersion.h up to 8.6
         tables = tables_for(program, CalibrationCache.from_text(path.read_bytes(), path.name), version)
-        workplace.add_tables(tables.files)
+        workplace.set_tables(tables.files)
         self._unscaled = tables.unscaled
 
     def _require_engines(self) -> None:

@@ -40,7 +40,6 @@ class Workplace:
         for path in model.tables:
             if is_table(path.name):
                 _place(path, self._folder / CACHE_FOLDER / path.name)
-        self.had_engines = self.engines() > 0
 
     @property
     def program(self) -> Path:
@@ -66,16 +65,18 @@ class Workplace:
         path = self._folder / CACHE_FOLDER / f"{_ENGINE_INFO}{key}.json"
         return path.read_text() if path.exists() else ""
 
-    def engines(self) -> int:
-        """How many serialized engines lie here."""
-        return len(list((self._folder / CACHE_FOLDER).glob(f"{_ENGINE}*")))
+    def engines(self) -> dict[str, int]:
+        """The serialized engines that lie here, by name with the time of their writing in nanoseconds."""
+        return {path.name: path.stat().st_mtime_ns for path in (self._folder / CACHE_FOLDER).glob(f"{_ENGINE}*")}
 
     def tables(self) -> list[Path]:
         """The calibration tables that lie here."""
         return sorted(path for path in (self._folder / CACHE_FOLDER).iterdir() if is_table(path.name))
 
-    def add_tables(self, files: Mapping[str, bytes]) -> None:
-        """Lay calibration tables down where Paddle looks for them."""
+    def set_tables(self, files: Mapping[str, bytes]) -> None:
+        """Lay these calibration tables down where Paddle looks for them, and no others."""
+        for path in self.tables():
+            path.unlink()
         for name, content in files.items():
             (self._folder / CACHE_FOLDER / name).write_bytes(content)
 
