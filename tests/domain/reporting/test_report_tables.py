@@ -49,6 +49,37 @@ def test_another_number_of_threads_is_another_table() -> None:
     ]
 
 
+def test_models_that_are_judged_by_another_metric_have_tables_of_their_own() -> None:
+    report = two_model_report()
+    first, *_ = (result.model for result in report.results)
+
+    def judged(metric: str) -> tuple[Accuracy, ...]:
+        return (Accuracy(metric, 50.0, "percent", 4),)
+
+    mixed = replace(
+        report,
+        results=tuple(replace(r, accuracy=judged("top1" if r.model == first else "map")) for r in report.results),
+    )
+    found = tables(mixed)
+    assert {(table.metric, row.model == first) for table in found for row in table.rows} == {
+        ("top1", True),
+        ("map", False),
+    }
+    assert all(row.accuracy_fp32 == 50.0 for table in found for row in table.rows)
+    assert found[0].title.endswith(", judged by Top-1")
+    assert len(found) == 2 * len(tables(report))
+
+
+def test_the_parts_of_a_run_are_shown_where_a_device_has_a_clock() -> None:
+    report = sample_report()
+    assert "Parts of a run" not in to_markdown(report)
+    parts = {"h2d": 0.25, "compute": 1.5, "d2h": 0.125}
+    timed = replace(report, results=(replace(report.results[0], parts_ms=parts), *report.results[1:]))
+    assert "| 0.2500 | 1.500 | 0.1250 |" in to_markdown(timed)
+    (line, *_) = csv.DictReader(io.StringIO(to_csv(timed)))
+    assert (line["h2d_ms"], line["compute_ms"], line["d2h_ms"]) == ("0.25", "1.5", "0.125")
+
+
 def test_the_max_speedup_follows_from_the_cells_as_written() -> None:
     checked = 0
     for line in to_markdown(two_model_report()).splitlines():

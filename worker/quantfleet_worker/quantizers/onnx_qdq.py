@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnxruntime.quantization.onnx_model import ONNXModel
 
 from quantfleet_domain.calibration.correction import FormCorrections
 from quantfleet_domain.calibration.scales import ScaleTable
@@ -49,6 +50,7 @@ def quantize(
     if form in FORMS:  # both are for onnxruntime's own optimizers
         _shield(quantized, frozenset(name for name in chosen.weighted if name not in chosen.nodes))
         _part_biases(quantized.graph, model.graph, chosen)
+    ONNXModel(quantized).topological_sort()  # as the format asks; the quantizer appends what it adds
     metadata = {FORM_KEY: form, SCALES_KEY: table.sha256, FLOAT_KEY: "\n".join(left)}
     helper.set_model_props(quantized, metadata)
     content = quantized.SerializeToString(deterministic=True)
