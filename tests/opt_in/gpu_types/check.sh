@@ -67,7 +67,7 @@ check() {
         --cache-dir "$work/$version/mypy" --no-warn-unused-ignores --follow-imports silent "$@"
 }
 
-engine=worker/quantfleet_worker/engines/tensorrt
+engine=worker/quantfleet_worker/engines/trt
 files=$(ls "$engine"/*.py)
 # shellcheck disable=SC2086 # a list of files, none with a space in its name
 check 10.16.1.11 $files

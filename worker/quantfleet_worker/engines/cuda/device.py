@@ -3,6 +3,8 @@
 import uuid
 from dataclasses import dataclass
 
+from quantfleet_worker.probes.gpu_conditions import clocks_mhz
+
 from .calls import call
 from .capability import Capability
 
@@ -22,6 +24,12 @@ class CudaDevice:
 
     def __str__(self) -> str:
         return f"{self.name} (compute capability {self.capability_text})"
+
+
+def settings(device: CudaDevice) -> dict[str, str]:
+    """The device and its clocks as they are now, for a session's settings in effect."""
+    clocks = {f"{name}_clock_mhz": str(value) for name, value in clocks_mhz(device.uuid).items()}
+    return {"gpu": str(device)} | clocks
 
 
 def current() -> CudaDevice:

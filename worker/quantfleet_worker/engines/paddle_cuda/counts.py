@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from quantfleet_worker.models.paddle_quantization import QuantizedLayers
 
 from ..base import NodeCounts
-from ..tensorrt.layers import Layer, conversions, read_layers
+from ..trt.layers import Layer, conversions, read_layers
 from .program import OptimizedProgram, original
 
 _OUTPUTS = re.compile(r"\(Output: ([^)]*)\)")

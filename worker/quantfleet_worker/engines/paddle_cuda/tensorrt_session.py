@@ -7,7 +7,7 @@ from quantfleet_domain.calibration.tensorrt_cache import FILE, CalibrationCache
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 from ..base import LoadOptions, NodeCounts
-from ..tensorrt.layers import Layer, precisions
+from ..trt.layers import Layer, precisions
 from . import predictors
 from .counts import count, engine_shares, read_engine_info
 from .model import PaddleModel, Shapes

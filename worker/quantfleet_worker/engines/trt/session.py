@@ -14,10 +14,10 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 from .. import feeds as session_feeds
 from ..base import Array, NodeCounts, Session
+from ..cuda.device import settings as device_settings
 from ..cuda.transfers import OnDevice, Transfers
 from .layers import Layer, conversions, int8_nodes, precision_of, precisions, read_layers
 from .library import Log
-from .model import shapes_for
 from .outputs import Outputs
 from .workshop import Workshop
 
@@ -30,11 +30,11 @@ _PROFILED_RUNS = 5
 class TensorRtSession(Session):
     """One engine with one execution context, for inputs of one shape.
 
-    It is built for the batch size that it was loaded for; when another shape is bound, it is built once more for that.
-    A model with further open dimensions is built when its first batch is bound.
+    It is built for the `shapes` given, or when its first batch is bound; when another shape is bound, it is built once
+    more for that.
     """
 
-    def __init__(self, workshop: Workshop, batch: int) -> None:
+    def __init__(self, workshop: Workshop, shapes: dict[str, tuple[int, ...]] | None) -> None:
         import tensorrt as trt
 
         self._workshop = workshop
@@ -44,7 +44,6 @@ class TensorRtSession(Session):
         self._transfers = Transfers(pinned=workshop.plan.pinned)
         self._feeds: dict[str, Array] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        shapes = shapes_for(self._inputs, batch)
         if shapes is not None:
             self._open(shapes)
 
@@ -77,16 +76,15 @@ class TensorRtSession(Session):
 
     def settings_in_effect(self) -> dict[str, str]:
         """Version and device, what the engine's layers compute in, the host's memory, and where the engine is from."""
-        built = self._workshop.last
         return {
+            **device_settings(self._workshop.device),
             "tensorrt": self._workshop.version_text,
-            "gpu": str(self._workshop.device),
             "layers": precisions(self._layers()),
             "network": "strongly typed" if self._workshop.plan.strongly_typed else "weakly typed",
             "builder_flags": ",".join(self._workshop.plan.flags) or "none",
             "tf32": "off",
             "host_memory": self._transfers.host_memory(),
-            "engine": built,
+            "engine": self._workshop.last,
         }
 
     def node_counts(self) -> NodeCounts:

@@ -50,7 +50,9 @@ def build(
     for name in plan.flags:
         config.set_flag(getattr(trt.BuilderFlag, name))
     cache = config.create_timing_cache(timings)
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    if not config.set_timing_cache(cache, ignore_mismatch=False):
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, ignore_mismatch=False)
     profile = _profile(builder, network, shapes)
     if profile is not None:
         config.add_optimization_profile(profile)

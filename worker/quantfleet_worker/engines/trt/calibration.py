@@ -37,7 +37,7 @@ class Samples:
 
     def __init__(self, batches: Iterable[Mapping[str, Array]]) -> None:
         self._batches: Iterator[Mapping[str, Array]] = iter(batches)
-        self._stream = Stream()
+        self._stream: Stream | None = None
         self._buffers: dict[str, DeviceBuffer] = {}
         self._count = 0
         self._error: Exception | None = None
@@ -65,6 +65,7 @@ class Samples:
         return self._count
 
     def _on_device(self, name: str, array: Array) -> int:
+        self._stream = self._stream or Stream()
         if name not in self._buffers or self._buffers[name].nbytes != array.nbytes:
             self._buffers[name] = DeviceBuffer(array.nbytes)
         self._stream.to_device(int(array.ctypes.data), self._buffers[name], array.nbytes)

@@ -1,8 +1,6 @@
-"""What a model's path holds for TensorRT, and the ONNX file that is parsed in its place. Not for building.
+"""What a model's files hold for TensorRT, and the ONNX file that is parsed in their place. Not for building."""
 
-A path is an `.onnx` file, or a folder with one and, beside it, `calibration.cache`.
-"""
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from quantfleet_domain.calibration.tensorrt_cache import FILE
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 from ..feeds import Inputs
 from .plan import BuildPlan, Quantization
 
-CACHE_NAME = "calibration.cache"
+_CACHED = ("cache", "native")
+"""The forms whose scales are in a calibration cache beside the model."""
 _QUANTIZED = "DequantizeLinear"
 
 
@@ -30,17 +30,18 @@ class TensorRtModel:
     digest: str
 
 
-def open_model(path: Path) -> TensorRtModel:
-    """Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE."""
-    from ..onnx_inputs import read_inputs
+def open_model(network: Path, form: str) -> TensorRtModel:
+    """The model in an `.onnx` file, with its calibration cache where `form` has one.
 
-    network = _network(path)
-    beside = path / CACHE_NAME if path.is_dir() else None
-    cache = beside.read_bytes() if beside is not None and beside.is_file() else None
-    content = _read(network)
+    Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE.
+    """
+    from ..onnx_reading import external_files, read, read_inputs
+
+    content = read(network)
+    cache = _cache(network.parent / FILE) if form in _CACHED else None
     quantized = any(node.op_type == _QUANTIZED for node in content.graph.node)
     digest = sha256(network.read_bytes())
-    for data in _external_files(content, network.parent):
+    for data in external_files(network):
         digest.update(data.read_bytes())
     digest.update(cache or b"")
     quantization = Quantization.QDQ if quantized else Quantization.NONE if cache is None else Quantization.CACHE
@@ -63,37 +64,21 @@ def prepared(model: TensorRtModel, plan: BuildPlan, folder: Path) -> Path:
     return onnx_half.converted(path, folder) if plan.half else path
 
 
-def _network(path: Path) -> Path:
-    if path.is_file():
-        return path
-    found = sorted(path.glob("*.onnx")) if path.is_dir() else []
-    if len(found) != 1:
-        problem = f"there are {len(found)} .onnx files in {path}" if path.is_dir() else f"there is no model file {path}"
-        raise QuantfleetError(ErrorCode.MODEL_NOT_FOUND, problem, "name an .onnx file, or a folder with one")
-    return found[0]
-
-
-def _read(network: Path) -> Any:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        return onnx.load(network, load_external_data=False)
-    except DecodeError as error:
+def _cache(path: Path) -> bytes:
+    if not path.is_file():
         raise QuantfleetError(
-            ErrorCode.MODEL_UNREADABLE, f"{network.name} is no ONNX file: {error}", "export the model again"
-        ) from error
+            ErrorCode.MODEL_NOT_FOUND, f"there is no {path.name} beside the model", "calibrate the model again"
+        )
+    return path.read_bytes()
 
 
-def _external_files(content: Any, folder: Path) -> list[Path]:
-    names = {
-        entry.value for tensor in content.graph.initializer for entry in tensor.external_data if entry.key == "location"
-    }
-    return [folder / name for name in sorted(names)]
-
-
-def shapes_for(inputs: Inputs, batch: int) -> dict[str, tuple[int, ...]] | None:
-    """The input shapes for a batch, or None where more than the first dimension is open."""
+def shapes_for(
+    inputs: Inputs, batch: int, known: Sequence[tuple[str, tuple[int, ...]]]
+) -> dict[str, tuple[int, ...]] | None:
+    """The input shapes for a batch: those `known`, else the file's; None where it leaves more than the first dimension
+    open."""
+    if {name for name, _ in known} == inputs.keys():
+        return dict(known)
     shapes = {name: (batch, *shape[1:]) if shape[:1] == (None,) else shape for name, (shape, _) in inputs.items()}
     settled = {name: tuple(extent for extent in shape if extent is not None) for name, shape in shapes.items()}
     return settled if all(len(settled[name]) == len(shapes[name]) for name in shapes) else None
