@@ -19,7 +19,8 @@ BENCH_INSTALLED := $(BENCH_VENV)/.installed
 GPU_VENV := .gpu-venv
 GPU_INSTALLED := $(GPU_VENV)/.installed
 
-.PHONY: demo test test-namespaces test-onnxruntime-gpu test-paddle26 typecheck-gpu lint protos clean bench-calibration bench-accuracy
+.PHONY: demo test test-namespaces test-onnxruntime-gpu test-paddle26 test-phones typecheck-gpu lint protos clean \
+  bench-calibration bench-accuracy
 
 demo: $(INSTALLED) examples/digits/data/.prepared
 	$(BIN)/quantfleet run examples/digits/job.yaml --out demo-report
@@ -44,6 +45,12 @@ test-onnxruntime-gpu: $(GPU_INSTALLED)
 # The TensorRT engine against the signatures of the real Python bindings, 10.16 and 11.4; needs a C compiler, no GPU.
 typecheck-gpu: $(INSTALLED)
 	tests/opt_in/gpu_types/check.sh $(PYTHON) $(BIN)/mypy .gpu-types
+
+# Needs the system's own adb and sshd, which run on loopback with keys of their own, and the shells of phones and boards:
+# sudo apt install adb openssh-server mksh toybox busybox. LITE_PYTHON=interpreter names a Python 3.10 or older with
+# paddlelite: pip install --pre paddlelite.
+test-phones: $(INSTALLED)
+	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/phones
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1159,7 +1159,7 @@ Global___QuantizeResult: _TypeAlias = QuantizeResult  # noqa: Y015
 
 @_typing.final
 class LatencySummary(_message.Message):
-    """Raw latencies of all blocks, pooled and summarised."""
+    """Latencies of all blocks, pooled and summarised. What needs every single one is absent where a tool gives none."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1194,22 +1194,39 @@ class LatencySummary(_message.Message):
         self,
         *,
         mean: _builtins.float = ...,
-        median: _builtins.float = ...,
+        median: _builtins.float | None = ...,
         min: _builtins.float = ...,
         max: _builtins.float = ...,
-        p90: _builtins.float = ...,
-        p95: _builtins.float = ...,
-        p99: _builtins.float = ...,
+        p90: _builtins.float | None = ...,
+        p95: _builtins.float | None = ...,
+        p99: _builtins.float | None = ...,
         cov: _builtins.float | None = ...,
         runs: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cov", b"_cov", "cov", b"cov"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cov", b"_cov", "_median", b"_median", "_p90", b"_p90", "_p95", b"_p95", "_p99", b"_p99", "cov", b"cov", "median", b"median", "p90", b"p90", "p95", b"p95", "p99", b"p99"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cov", b"_cov", "cov", b"cov", "max", b"max", "mean", b"mean", "median", b"median", "min", b"min", "p90", b"p90", "p95", b"p95", "p99", b"p99", "runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cov", b"_cov", "_median", b"_median", "_p90", b"_p90", "_p95", b"_p95", "_p99", b"_p99", "cov", b"cov", "max", b"max", "mean", b"mean", "median", b"median", "min", b"min", "p90", b"p90", "p95", b"p95", "p99", b"p99", "runs", b"runs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cov: _TypeAlias = _typing.Literal["cov"]  # noqa: Y015
     _WhichOneofArgType__cov: _TypeAlias = _typing.Literal["_cov", b"_cov"]  # noqa: Y015
+    _WhichOneofReturnType__median: _TypeAlias = _typing.Literal["median"]  # noqa: Y015
+    _WhichOneofArgType__median: _TypeAlias = _typing.Literal["_median", b"_median"]  # noqa: Y015
+    _WhichOneofReturnType__p90: _TypeAlias = _typing.Literal["p90"]  # noqa: Y015
+    _WhichOneofArgType__p90: _TypeAlias = _typing.Literal["_p90", b"_p90"]  # noqa: Y015
+    _WhichOneofReturnType__p95: _TypeAlias = _typing.Literal["p95"]  # noqa: Y015
+    _WhichOneofArgType__p95: _TypeAlias = _typing.Literal["_p95", b"_p95"]  # noqa: Y015
+    _WhichOneofReturnType__p99: _TypeAlias = _typing.Literal["p99"]  # noqa: Y015
+    _WhichOneofArgType__p99: _TypeAlias = _typing.Literal["_p99", b"_p99"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cov) -> _WhichOneofReturnType__cov | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__median) -> _WhichOneofReturnType__median | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p90) -> _WhichOneofReturnType__p90 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p95) -> _WhichOneofReturnType__p95 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p99) -> _WhichOneofReturnType__p99 | None: ...
 
 Global___LatencySummary: _TypeAlias = LatencySummary  # noqa: Y015
 

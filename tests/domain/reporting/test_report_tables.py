@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.reporting.sample_reports import (
     failed_report,
+    phone_report,
     sample_report,
     trained_report,
     tuned_report,
@@ -19,7 +20,9 @@ from quantfleet_domain.reporting import words
 from quantfleet_domain.reporting.csv import to_csv
 from quantfleet_domain.reporting.markdown import to_markdown
 from quantfleet_domain.reporting.report import Accuracy, FleetDevice, Report
+from quantfleet_domain.reporting.sections import latencies
 from quantfleet_domain.reporting.table import METRIC_LABELS, hardware_names, round_ms, tables
+from quantfleet_domain.reporting.words import MISSING
 
 FIELD_FORM = (
     "| Model | Engine | Hardware | FP32 [ms] | FP16 [ms] | INT8 [ms] | INT8+FP16 [ms] | INT8+FP16+PM [ms] "
@@ -271,6 +274,16 @@ def test_the_csv_has_one_line_a_result_and_units_in_its_columns() -> None:
         assert float(row["latency_p99_ms"]) == result.latency_ms.p99
         assert row["speedup_ratio"] == (str(result.speedup.value) if result.speedup else "")
         assert float(row["top1_percent"]) == result.accuracy[0].value
+
+
+def test_what_a_phone_does_not_tell_is_an_empty_cell_or_a_dash() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(phone_report()))))
+    assert rows
+    for row in rows:
+        assert float(row["latency_min_ms"]) < float(row["latency_mean_ms"]) < float(row["latency_max_ms"])
+        assert (row["latency_median_ms"], row["latency_p99_ms"], row["latency_cov_ratio"]) == ("", "", "")
+    (cells, *_) = latencies(phone_report()).rows
+    assert cells[-7] == cells[-1] == MISSING
 
 
 def test_rendering_is_the_same_after_a_round_trip() -> None:

@@ -1,11 +1,14 @@
 """Makes a user's Paddle model a program that Paddle Lite's `opt` takes and fuses. Not for quantizing it."""
 
-from collections.abc import Hashable
-from dataclasses import replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from quantfleet_worker.models.paddle_extras import restore_extras
-from quantfleet_worker.models.paddle_files import PaddleFiles, find_files
+from quantfleet_worker.models.paddle_files import PaddleFiles, dtype_name, find_files, read_signature
 from quantfleet_worker.models.paddle_normalize import normalize
 from quantfleet_worker.models.paddle_pir import load_program
 from quantfleet_worker.models.paddle_program import PaddleProgram, old_programs
@@ -13,7 +16,17 @@ from quantfleet_worker.models.paddle_program import PaddleProgram, old_programs
 _LINEAR = ("quantize_linear", "dequantize_linear")
 
 
-def prepare(model: Path, out: Path) -> PaddleFiles:
+@dataclass(frozen=True)
+class LiteProgram:
+    """A program for `opt`: its files, the inputs in its own order (shape with None for an open dimension, and dtype),
+    and the dtypes of its outputs in order."""
+
+    files: PaddleFiles
+    inputs: Mapping[str, tuple[tuple[int | None, ...], np.dtype[Any]]]
+    outputs: Mapping[str, np.dtype[Any]]
+
+
+def prepare(model: Path, out: Path) -> LiteProgram:
     """Write the model in directory `model`, in float or quantized, as such a program to directory `out`.
 
     A PIR program becomes an old-format one. Biases are attached and batch normalisations folded (see `normalize`), for
@@ -29,7 +42,13 @@ def prepare(model: Path, out: Path) -> PaddleFiles:
     restore_extras(program)
     out.mkdir(parents=True, exist_ok=True)
     program.save(out, files.stem, keep_extra=True)
-    return replace(files, directory=out, pir=False)
+    block, written = program.program.global_block(), replace(files, directory=out, pir=False)
+    inputs = read_signature(written).inputs
+    return LiteProgram(
+        written,
+        {name: inputs[name] for name in program.feeds},
+        {name: np.dtype(dtype_name(block.var(name).dtype)) for name in program.fetches},
+    )
 
 
 def _normalized(program: PaddleProgram) -> PaddleProgram:

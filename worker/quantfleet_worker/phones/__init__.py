@@ -1,1 +1,1 @@
-"""Phones and boards: devices of the host they hang on, reached by a command line client, measured by their own tools."""
+"""Phones and boards: devices of the host they hang on, measured there by their own tools."""

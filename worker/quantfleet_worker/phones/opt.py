@@ -28,12 +28,10 @@ _INSTALL = "make an environment with Python 3.10, `pip install --pre paddlelite`
 @dataclass(frozen=True)
 class OptRequest:
     """What is wanted of `opt`: the `target` (`arm`, which serves armv7 and armv8, or `x86`); `weight_bits` 8 or 16 to
-    store float weights as integers (Lite's dynamic quantization; computing stays in float), else 0; `fp16` for kernels
-    in half precision, which need ARMv8.2 on the phone."""
+    store float weights as integers (Lite's dynamic quantization; computing stays in float), else 0."""
 
     target: str
     weight_bits: int = 0
-    fp16: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,6 @@ def convert(interpreter: str, files: PaddleFiles, request: OptRequest, scratch: 
         "out": str(out),
         "target": request.target,
         "weight_bits": request.weight_bits,
-        "fp16": request.fp16,
     }
     ended = _run(interpreter, json.dumps(asked))
     answer = json.loads(ended.stdout) if ended.stdout.strip() else {}

@@ -2,32 +2,31 @@
 
 Python 3.8 and its standard library are enough, for paddlelite's wheels are for old Pythons. Its one argument is JSON:
 `program`, `parameters` and `out` are paths (opt adds `.nb`), `target` is arm or x86, `weight_bits` is 8 or 16 where
-weights are to be stored as integers, `fp16` says whether kernels in half precision are wanted. It answers with one line of JSON on
-its standard output: `version`, or `missing` with why paddlelite cannot be imported.
+weights are to be stored as integers. It answers with one line of JSON on its standard output: `version`, or `missing`
+with why paddlelite cannot be imported.
 """
 
+import importlib
 import json
 import os
 import sys
 
 
-def main(request):
+def main(request: str) -> None:
     """Convert, and give the answer."""
     # opt prints what it does on standard output: that becomes standard error, and the answer keeps the pipe.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     asked = json.loads(request)
     try:
-        from paddlelite.lite import Opt
+        lite = importlib.import_module("paddlelite.lite")
     except ImportError as error:
         answer.write(json.dumps({"missing": str(error)}) + "\n")
         return
-    opt = Opt()
+    opt = lite.Opt()
     opt.set_model_file(asked["program"])
     opt.set_param_file(asked["parameters"])
     opt.set_optimize_out(asked["out"])
-    if asked["fp16"]:
-        opt.enable_fp16()
     opt.set_valid_places(asked["target"])
     if asked["weight_bits"]:
         opt.set_quant_model(True)

@@ -21,8 +21,8 @@ from quantfleet_worker.quantizers.paddle_layers import QuantizedProgram, bias_de
 from quantfleet_worker.quantizers.paddle_qdq import read_integers, read_quantized
 from quantfleet_worker.quantizers.paddle_ranges import operands, output_of, thresholds
 
-FORM = "s8-symmetric"
-"""Symmetric activations per tensor and weights per channel, zero point 0."""
+FORM = "s8-symmetric-lite"
+"""Symmetric activations per tensor, of what INT8 layers read alone, and weights per channel; zero point 0."""
 
 
 def quantize(model: Path, table: ScaleTable, out: Path, corrections: FormCorrections | None = None) -> QuantizedProgram:

@@ -1,6 +1,6 @@
 """What Paddle's quantizer does to a program, seen on its reference graph: to simulate it. Not for the program itself.
 
-The rules are those of `paddle_ranges`, `paddle_connected` and `paddle_onednn`, said of ONNX operators.
+The rules are those of `paddle_ranges`, `paddle_connected`, `paddle_onednn` and `paddle_lite`, said of ONNX operators.
 """
 
 from collections import Counter
@@ -73,6 +73,18 @@ def tensorrt_scales(graph: GraphProto, table: ScaleTable, excluded: frozenset[st
     constants = {item.name: item for item in graph.initializer}
     thresholds, layers = _quantized(graph, table, excluded, constants)
     return PaddleScales({name: _signed(threshold) for name, threshold in thresholds.items()}, layers)
+
+
+def lite_scales(graph: GraphProto, table: ScaleTable, excluded: frozenset[str]) -> PaddleScales:
+    """The same for Paddle Lite, whose programs have scales for the inputs of INT8 layers alone, signed ones.
+
+    Where an operator in float reads such an input too, Lite gives it the float32 values; a simulation does not.
+    """
+    constants = {item.name: item for item in graph.initializer}
+    known = _thresholds(graph, table, constants)
+    layers = _layers(graph, table, known, excluded, constants)
+    read = {node.input[0] for node in graph.node if node.output[0] in layers}
+    return PaddleScales({name: _signed(known[name]) for name in sorted(read)}, layers)
 
 
 def _quantized(
