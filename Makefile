@@ -19,7 +19,8 @@ BENCH_INSTALLED := $(BENCH_VENV)/.installed
 GPU_VENV := .gpu-venv
 GPU_INSTALLED := $(GPU_VENV)/.installed
 
-.PHONY: demo test test-namespaces test-phones test-onnxruntime-gpu typecheck-gpu lint protos clean bench-calibration bench-accuracy
+.PHONY: demo test test-namespaces test-phones test-paddle26 test-onnxruntime-gpu typecheck-gpu lint protos clean bench-calibration bench-accuracy
+  bench-calibration bench-accuracy
 
 demo: $(INSTALLED) examples/digits/data/.prepared
 	$(BIN)/quantfleet run examples/digits/job.yaml --out demo-report
@@ -30,6 +31,12 @@ test: $(INSTALLED)
 # Needs root: the fleet in four network namespaces.
 test-namespaces: $(INSTALLED)
 	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/test_namespaces.py
+
+# PADDLE26=python: a Python with Paddle 2.6 and numpy 1.26, made as docs/guide/hardware.md says. It gets this checkout.
+test-paddle26: $(INSTALLED)
+	@test -n "$(PADDLE26)" || { echo "Name the Python with Paddle 2.6: make test-paddle26 PADDLE26=python" >&2; exit 2; }
+	$(PADDLE26) -m pip install $(PIP_FLAGS) --no-deps --editable .
+	PADDLE26=$(PADDLE26) $(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/test_paddle26.py
 
 # The real onnxruntime-gpu (0.6 GB) on a machine without a GPU: what its engines refuse there.
 test-onnxruntime-gpu: $(GPU_INSTALLED)

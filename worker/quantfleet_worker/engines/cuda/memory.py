@@ -2,7 +2,7 @@
 
 import ctypes
 import weakref
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,18 @@ _NS_PER_MS = 1_000_000
 
 
 class Stream:
-    """An order of work on the device; `handle` is its `cudaStream_t` as a number, as engines take it."""
+    """An order of work on the device; `handle` is its `cudaStream_t` as a number, as engines take it.
 
-    def __init__(self) -> None:
-        self._stream = call("cudaStreamCreate")
+    With `handle` it is a stream that someone else made, and will end.
+    """
+
+    def __init__(self, handle: int | None = None) -> None:
+        if handle is None:
+            self._stream = call("cudaStreamCreate")
+            _release(self, "cudaStreamDestroy", self._stream)
+        else:
+            self._stream = runtime().cudaStream_t(handle)
         self.handle = int(self._stream)
-        _release(self, "cudaStreamDestroy", self._stream)
 
     def synchronize(self) -> None:
         """Wait until everything that was put on the stream is done; errors of that work are raised here."""
@@ -28,7 +34,7 @@ class Stream:
         """Have `event` note the time when the stream comes to it."""
         call("cudaEventRecord", event.event, self._stream)
 
-    def to_device(self, source: int, target: "DeviceBuffer", nbytes: int) -> None:
+    def to_device(self, source: int, target: "DeviceMemory", nbytes: int) -> None:
         """Put a copy from host memory at address `source` on the stream. Truly asynchronous from pinned memory only."""
         kind = runtime().cudaMemcpyKind.cudaMemcpyHostToDevice
         call("cudaMemcpyAsync", target.address, source, nbytes, kind, self._stream)
@@ -51,6 +57,18 @@ class Event:
         (CUDA runtime API, cudaEventElapsedTime)."""
         milliseconds: float = call("cudaEventElapsedTime", self.event, later.event)
         return round(milliseconds * _NS_PER_MS)
+
+
+class DeviceMemory(Protocol):
+    """Memory on the device, whoever owns it; `address` is its device pointer."""
+
+    @property
+    def address(self) -> int:
+        """Where it begins."""
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
 
 
 class DeviceBuffer:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..base import Array
-from .memory import DeviceBuffer, Event, HostBuffer, Stream, is_pinned
+from .memory import DeviceBuffer, DeviceMemory, Event, HostBuffer, Stream, is_pinned
 
 
 @dataclass(frozen=True)
@@ -28,25 +28,36 @@ class Transfers:
     """Host and device buffers of one session, its stream, and the times of the last run's parts.
 
     With `pinned`, what is bound is copied into page-locked buffers, from which and into which the device copies by
-    itself; else the device's driver copies from the arrays as they were bound, and into ordinary memory.
+    itself; else the device's driver copies from the arrays as they were bound, and into ordinary memory. An engine that
+    has a stream of its own gives it, and one that owns the memory of its inputs gives `allocate`: the name of an input
+    and an array to the memory for such arrays.
     """
 
-    def __init__(self, *, pinned: bool) -> None:
-        self.stream = Stream()
+    def __init__(
+        self,
+        *,
+        pinned: bool,
+        stream: Stream | None = None,
+        allocate: Callable[[str, Array], DeviceMemory] | None = None,
+    ) -> None:
+        self.stream = stream or Stream()
+        self._allocate = allocate or (lambda _, array: DeviceBuffer(array.nbytes))
         self._pinned = pinned
         self._events = tuple(Event() for _ in range(4))
         self._sources: dict[str, Array] = {}
         self._staged: dict[str, HostBuffer] = {}
-        self._inputs: dict[str, DeviceBuffer] = {}
+        self._inputs: dict[str, DeviceMemory] = {}
+        self._fed: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         self._received: dict[str, HostBuffer] = {}
         self._ran = False
 
     def feed(self, feeds: Mapping[str, Array]) -> Mapping[str, OnDevice]:
         """Take the arrays of a batch, C-contiguous, and say where on the device they will lie. Addresses change only
-        where a size does."""
+        where a shape or a dtype does."""
         for name, array in feeds.items():
-            if name not in self._inputs or self._inputs[name].nbytes != array.nbytes:
-                self._inputs[name] = DeviceBuffer(array.nbytes)
+            if self._fed.get(name) != (array.shape, array.dtype):
+                self._inputs[name] = self._allocate(name, array)
+                self._fed[name] = (array.shape, array.dtype)
             if self._pinned:
                 staged = self._staged.get(name)
                 if staged is None or staged.array.shape != array.shape or staged.array.dtype != array.dtype:
