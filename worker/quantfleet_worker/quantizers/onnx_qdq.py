@@ -13,7 +13,7 @@ from quantfleet_domain.calibration.scales import ScaleTable
 
 from .metadata import FLOAT_KEY, FORM_KEY, SCALES_KEY
 from .onnx_biases import corrected
-from .qdq_plan import HEAD, QdqPlan, TableQuantizer, plan
+from .qdq_plan import HEAD, QdqPlan, TableQuantizer, plan, tensor_names
 from .qdq_scales import FORMS as FORMS
 from .qdq_scales import SYMMETRIC as SYMMETRIC
 from .qdq_scales import QdqScales, qdq_scales
@@ -60,6 +60,17 @@ def quantize(
         int8_nodes=tuple(name for name in chosen.weighted if name in chosen.nodes),
         float_nodes=left,
     )
+
+
+def symmetric_scales(reference: Path, table: ScaleTable) -> dict[str, float]:
+    """The scale of every activation that `SYMMETRIC` quantizes, also of those that share another's, as a calibration
+    cache has them: TensorRT leaves a layer in float where one of its tensors has none.
+
+    Raises QuantfleetError(SCALES_INVALID) as `quantize`.
+    """
+    model = onnx.load(reference)
+    found = qdq_scales(model, table, SYMMETRIC, plan(model.graph)).activations
+    return {name: float(found[name].scale) for name in tensor_names(model.graph) if name in found}
 
 
 def _left_in_float(model: ModelProto, chosen: QdqPlan, corrections: FormCorrections) -> tuple[str, ...]:

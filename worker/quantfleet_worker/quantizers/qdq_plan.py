@@ -6,6 +6,7 @@ weighted node (save a Relu or Clip that fuses into it), because 8 bits of a Soft
 thousand classes or a pixel apart. A matrix product before either, which can write float itself, does so.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,13 @@ class WeightSlot:
 
 class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishes no types
     """ONNX Runtime's QDQ quantizer, which also leaves chosen tensors in float, and keeps what limits a tensor that has
-    parameters of its own: without them it leaves a Relu or Clip out, because the range behind it does its work."""
+    parameters of its own: without them it leaves a Relu or Clip out, because the range behind it does its work.
+
+    A `symmetric` range does not: every Relu and Clip stays, and what it alone reads is not quantized, so that TensorRT
+    fuses it into what comes before. TensorRT wants biases in float, as it dequantizes bytes only, and each reader of a
+    tensor with a pair of its own (onnxruntime, DedicatedQDQPair; NVIDIA's ModelOpt does likewise). From version 10 on it
+    takes weights as bytes (NVIDIA, "Quantized Weights"); 8 refuses constants of type Int8.
+    """
 
     def __init__(
         self, model: ModelProto, plan: QdqPlan, overrides: Mapping[str, list[dict[str, object]]], *, symmetric: bool
@@ -63,8 +70,9 @@ class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishe
         anything = TensorData(lowest=np.float32(0), highest=np.float32(1))
         tensors: dict[str, Any] = dict.fromkeys(tensor_names(model.graph), anything)
         options: dict[str, Any] = {"TensorQuantOverrides": dict(overrides)}
-        if symmetric:  # TensorRT dequantizes bytes only: it wants biases in float
-            options |= {"ActivationSymmetric": True, "QuantizeBias": False}
+        if symmetric:
+            options |= {"ActivationSymmetric": True, "QuantizeBias": False, "DedicatedQDQPair": True}
+        self._limited = _limited(model.graph) if symmetric else {}
         super().__init__(
             model,
             per_channel=True,
@@ -79,9 +87,10 @@ class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishe
         )
 
     def quantize_activation_tensor(self, tensor_name: str) -> None:
-        """Mark a tensor for quantization, unless the plan leaves it in float."""
+        """Mark a tensor for quantization, unless the plan leaves it in float; not what is limited to it right away."""
         if tensor_name not in self._float_outputs:
             super().quantize_activation_tensor(tensor_name)
+            self.tensors_to_quantize.pop(self._limited.get(tensor_name, ""), None)
 
     def try_replacing_upstream_output(self, upstream_output_name: str, output_name: str) -> bool:
         """Leave a Relu or Clip out, unless its input has parameters of its own; whether it was left out."""
@@ -189,6 +198,18 @@ def tensor_names(graph: GraphProto) -> tuple[str, ...]:
     """The names of a graph's inputs and of what its nodes compute, in graph order."""
     inputs = (item.name for item in graph.input)
     return (*inputs, *(name for node in graph.node for name in node.output if name))
+
+
+def _limited(graph: GraphProto) -> dict[str, str]:
+    """The outputs of Relu and Clip whose input nothing else reads, each with that input."""
+    readers = Counter(name for node in graph.node for name in node.input)
+    readers.update(item.name for item in graph.output)
+    inputs = {item.name for item in graph.input}
+    return {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type in ("Relu", "Clip") and readers[node.input[0]] == 1 and node.input[0] not in inputs
+    }
 
 
 def _is_weighted(node: NodeProto, weights: set[str]) -> bool:
