@@ -145,7 +145,7 @@ def gpu(name: str = "cuda:0", *, uuid: str = "GPU-1", machine: str = "m1", slots
 
 def phone(serial: str = "9f3a") -> DeviceFacts:
     """A phone that hangs on a machine, whose core 2 its proxy runs on."""
-    own = CpuFacts("", "", "aarch64", ("asimd", "asimddp"), 1, 8, 8, 2**33, None, None, None, "")
+    own = CpuFacts("Cortex-A77", "ARM", "aarch64", ("asimd", "asimddp"), 1, 8, 8, 2**33, None, None, None, "")
     return replace(
         device(),
         device=f"arm:{serial}",
