@@ -128,7 +128,7 @@ def test_every_quantity_of_a_gate_has_a_row() -> None:
     assert sorted(rows_of(section)) == sorted(
         ["speedup", "latency_ms", *gates.FIGURES, *METRICS, *gates.DROPS],
     )
-    for name in (*gates.LATENCY_FIELDS, *gates.SPEEDUP_FIELDS, *gates.PRECISIONS, *QUANTIZATIONS):
+    for name in (*gates.LATENCY_FIELDS, *gates.SPEEDUP_FIELDS, *PRECISIONS, *QUANTIZATIONS):
         assert f"`{name}`" in section
     for expression in re.findall(r"`([^`]+ (?:[<>]=?) [\d.]+)`", section):
         gates.parse(expression)

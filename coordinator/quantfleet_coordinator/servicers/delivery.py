@@ -19,7 +19,8 @@ from quantfleet_domain.jobs.work import ModelForm
 
 def delivered_files(entry: JobEntry) -> list[FileRef]:
     """MODEL/scales.json, MODEL/corrections.json, MODEL/samples-….json, MODEL/RUNTIME-FORM/… with the model's own
-    configuration, MODEL/ENGINE-TARGET-native/… of an engine's own calibrator, and of a training MODEL/METHOD/RUNTIME-FORM/… and its last checkpoint, MODEL/METHOD/checkpoint."""
+    configuration, MODEL/ENGINE-TARGET-native/… of an engine's own calibrator, and of a training
+    MODEL/METHOD/RUNTIME-FORM/… and its last checkpoint, MODEL/METHOD/checkpoint."""
     found: list[FileRef] = []
     for spec in entry.spec.models:
         if f"{spec.name}/merge" in entry.results or (spec.calibration and spec.calibration.scales):

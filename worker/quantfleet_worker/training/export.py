@@ -14,17 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from quantfleet_domain.calibration.calibrators import calibrator_named
 from quantfleet_domain.calibration.forms import clip_range
-from quantfleet_domain.calibration.graph import NumericsClass
-from quantfleet_domain.calibration.partial import PartialAccumulator
 from quantfleet_domain.calibration.scales import ActivationRow, ScaleTable
-from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker.models.observed_table import observed_table
 from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_model import inspect
 from quantfleet_worker.models.paddle_program import Array
-from quantfleet_worker.models.reference_run import ReferenceRun
 from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
 from quantfleet_worker.quantizers.onnx_qdq import QuantizedModel
 from quantfleet_worker.quantizers.paddle_onednn import QuantizedProgram
@@ -92,15 +88,7 @@ def export(
     reference, graph = inspect(program, {name: values.shape for name, values in observed[0].items()})
     files = find_files(program)
     digest = sha256(files.program.read_bytes() + files.parameters.read_bytes()).hexdigest()
-    # The table does not leave this process, so what tells two fleets' tables apart is empty.
-    numerics = NumericsClass("onnxruntime-cpu", "", "", digest, graph.recipe, "", EXTREMES_VERSION)
-    with tempfile.TemporaryDirectory(prefix="quantfleet-training-") as folder:
-        path = Path(folder) / "reference.onnx"
-        path.write_bytes(reference)
-        run, statistics = ReferenceRun(path, graph), PartialAccumulator(numerics, graph.activations)
-        for index, inputs in enumerate(observed):
-            statistics.observe(index, str(index), dict(run.activations(inputs)))
-    table = ScaleTable.build(statistics.partial(), graph, calibrator_named("absmax"), manifest="", preprocessing="")
+    table = observed_table(reference, graph, observed, digest)
     return Export(program, reference, with_learned_ranges(table, learned), tail)
 
 
