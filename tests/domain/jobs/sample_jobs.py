@@ -5,7 +5,6 @@ from typing import Any
 
 from quantfleet_domain.calibration.graph import NumericsClass
 from quantfleet_domain.hardware.facts import CpuFacts, DeviceFacts, EngineFacts, GpuFacts, PhoneFacts
-from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Plan
 from quantfleet_domain.jobs.spec import (
@@ -44,7 +43,6 @@ NUMERICS = NumericsClass("onnxruntime-cpu", "1.0", "x86_64/avx2", "a" * 64, "r" 
 TARGET = TargetSpec("", ("onnxruntime-cpu", "paddle-cpu"), ("fp32", "int8"), (1, 2), (1,))
 T4 = GpuFacts("Tesla T4", "GPU-1", "7.5", 2**34, "580.1", "13.0", 1590)
 PHONE = PhoneFacts("adb", "9f3a", "SM8250", "Android 13", ("arm64-v8a", "armeabi-v7a"))
-RUNTIMES = tuple(sorted({offer.runtime for offer in ENGINES.values()}))
 
 
 def model_spec(name: str = "net", paddle: bool = False, **fields: Any) -> ModelSpec:
@@ -105,7 +103,8 @@ def results_of(plan: Plan) -> dict[str, Result]:
             case TaskKind.SETTLE:
                 results[name] = SettleResult(made, 3, (), 1.0)
             case TaskKind.TRAIN:
-                forms = tuple(RuntimeForms(runtime, (ModelForm("", (made,)),)) for runtime in RUNTIMES)
+                runtimes = sorted({d.runtime for d in plan.details.values() if d.model == detail.model and d.runtime})
+                forms = tuple(RuntimeForms(runtime, (ModelForm("", (made,)),)) for runtime in runtimes)
                 best = TrainedForm(10, 50.0, forms)
                 results[name] = TrainResult(detail.quantization, 10 * detail.stage, made, (), "top1", 50.0, best, 1.0)
             case TaskKind.QUANTIZE:

@@ -17,13 +17,22 @@ from tests.domain.jobs.sample_jobs import (
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.assignment import files_of, slices_of, work
 from quantfleet_domain.jobs.lifecycle import TaskKind
-from quantfleet_domain.jobs.plan import Plan, corrected_runtimes, make_plan, runtimes_of
+from quantfleet_domain.jobs.plan import CORRECTED, Plan, corrected_runtimes, make_plan, runtimes_of
 from quantfleet_domain.jobs.requirements import Requirement, requirement
 from quantfleet_domain.jobs.results import check_result
 from quantfleet_domain.jobs.spec import ModelSpec, TargetSpec
 from quantfleet_domain.jobs.task_results import InspectResult, QuantizeResult, TrainResult
 from quantfleet_domain.jobs.validation import validate
-from quantfleet_domain.jobs.work import BenchmarkWork, EvaluateWork, ModelForm, NativeWork, Slice, TrainWork
+from quantfleet_domain.jobs.work import (
+    BenchmarkWork,
+    EvaluateWork,
+    ModelForm,
+    NativeWork,
+    QuantizeWork,
+    RuntimeForms,
+    Slice,
+    TrainWork,
+)
 
 FASTDEPLOY = ("fp32", "fp16", "int8", "int8+fp16", "int8+fp16+pinned")
 
@@ -238,13 +247,25 @@ def test_a_training_is_written_only_for_the_runtimes_that_the_job_needs() -> Non
         assert asked.runtimes == runtimes == runtimes_of(job.models[0], "distill")
         brought = results["net/train/distill/0"]
         assert isinstance(brought, TrainResult)
-        with pytest.raises(QuantfleetError, match="runtimes"):  # it has every runtime there is
-            check_result(detail, asked, brought)
-        fitting = tuple(made for made in brought.best.made if made.runtime in runtimes)
-        check_result(detail, asked, replace(brought, best=replace(brought.best, made=fitting)))
+        form = ModelForm("s8s8", (ONNX,))
+        for made in (runtimes, (*runtimes, "openvino"), runtimes[1:]):
+            best = replace(brought.best, made=tuple(RuntimeForms(runtime, (form,)) for runtime in made))
+            if made == runtimes:
+                check_result(detail, asked, replace(brought, best=best))
+            else:
+                with pytest.raises(QuantfleetError, match="runtimes"):
+                    check_result(detail, asked, replace(brought, best=best))
 
 
-def test_biases_are_corrected_for_the_runtimes_whose_int8_is_simulated() -> None:
+def test_biases_are_corrected_for_the_runtimes_whose_int8_is_simulated_and_for_no_other() -> None:
     everything = ("onnxruntime-cpu", "onnxruntime-cuda", "paddle-cpu", "paddle-lite", "paddle-tensorrt", "tensorrt")
-    assert corrected_runtimes(model("static", targets=(target(*everything),))) == ("onnx", "paddle", "tensorrt")
+    job = job_spec(model("static", targets=(target(*everything),)))
+    made = {"onnx", "paddle", "paddle-lite", "paddle-tensorrt", "tensorrt"}
+    assert set(corrected_runtimes(job.models[0])) == made & set(CORRECTED)
     assert corrected_runtimes(model("native", targets=(target(*everything),))) == ()
+    plan = make_plan(job)
+    results = results_of(plan)
+    for runtime in made:
+        asked = work(job, plan.details[f"net/quantize/{runtime}"], results)
+        assert isinstance(asked, QuantizeWork)
+        assert (asked.corrections is not None) == (runtime in CORRECTED)
