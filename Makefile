@@ -19,7 +19,7 @@ BENCH_INSTALLED := $(BENCH_VENV)/.installed
 GPU_VENV := .gpu-venv
 GPU_INSTALLED := $(GPU_VENV)/.installed
 
-.PHONY: demo test test-namespaces test-phones test-paddle26 test-onnxruntime-gpu typecheck-gpu lint protos clean bench-calibration bench-accuracy
+.PHONY: demo test test-namespaces test-phones test-paddle26 test-onnxruntime-gpu typecheck-gpu lint protos clean \
   bench-calibration bench-accuracy
 
 demo: $(INSTALLED) examples/digits/data/.prepared

@@ -62,7 +62,7 @@ def _tensorrt(
         reference, table, onnx_qdq.SYMMETRIC, out, corrections.of(onnx_qdq.SYMMETRIC) if corrections else None
     )
     # A cache is of one version of TensorRT: the engine that reads it puts its own there.
-    cache = CalibrationCache.of_thresholds("0", tensorrt_cache.KIND, tensorrt_cache.thresholds_of(table))
+    cache = CalibrationCache.of_thresholds("0", tensorrt_cache.KIND, onnx_qdq.magnitudes(reference, table))
     kept = workspace.keep(tensorrt_cache.FILE, cache.to_text())
     floating = ModelForm("cache", (work.reference, kept, *_configuration(work)))
     return [_onnx_form(onnx_qdq.SYMMETRIC, out, work, workspace), floating]
