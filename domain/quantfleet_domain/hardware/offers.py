@@ -133,7 +133,8 @@ _WHY_NOT = {
     ("onnxruntime-tensorrt", "dynamic"): _NO_DYNAMIC,
 }
 _WITHOUT_INT8 = {
-    "onnxruntime-cuda": "ONNX Runtime's CUDA provider has no INT8 kernels; onnxruntime-tensorrt has",
+    # Of the operators that multiply integers, its library (1.31) has MatMulInteger and none that quantizers write.
+    "onnxruntime-cuda": "ONNX Runtime's CUDA provider has no INT8 kernels for QDQ models; onnxruntime-tensorrt has",
     "paddle-gpu": "Paddle's own GPU kernels compute in float; paddle-tensorrt has INT8",
 }
 _NO_CALIBRATOR = "it has no calibrator of its own"

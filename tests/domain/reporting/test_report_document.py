@@ -171,7 +171,7 @@ def few(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(strategy, max_size=2).map(tuple)
 
 
-summaries = st.builds(LatencySummary, *[number] * 7, maybe() | number, count)
+summaries = st.builds(LatencySummary, number, maybe() | number, *[number] * 2, *[maybe() | number] * 4, count)
 speedups = st.builds(SpeedupFigure, number, maybe() | number, maybe() | number, text)
 results = st.builds(
     Result,
