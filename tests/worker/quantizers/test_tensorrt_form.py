@@ -6,6 +6,7 @@ that are all 0 and as many as the scales, scales above 0, and as many of them as
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -91,7 +92,7 @@ def nodes(model: ModelProto, *kinds: str) -> list[NodeProto]:
     return [node for node in model.graph.node if node.op_type in kinds]
 
 
-def constants(model: ModelProto) -> dict[str, NDArray[np.generic]]:
+def constants(model: ModelProto) -> dict[str, NDArray[Any]]:
     return {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
 
 
@@ -111,7 +112,7 @@ def test_every_zero_point_is_int8_and_0_and_every_scale_is_above_0(ready: Ready,
     assert pairs
     for node in pairs:
         scale, point = found[node.input[1]], found[node.input[2]]
-        assert (point.dtype, point.size) == (np.int8, scale.size), node.name
+        assert (point.dtype, point.size) == (np.dtype(np.int8), scale.size), node.name
         assert not point.any()
         assert (scale > 0).all()
 
