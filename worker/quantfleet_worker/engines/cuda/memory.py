@@ -65,10 +65,12 @@ class DeviceMemory(Protocol):
     @property
     def address(self) -> int:
         """Where it begins."""
+        ...
 
     @property
     def nbytes(self) -> int:
         """Its size in bytes."""
+        ...
 
 
 class DeviceBuffer:
