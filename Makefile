@@ -13,7 +13,7 @@ PADDLESLIM := --no-deps paddleslim==2.6.0
 BENCH_VENV := .bench-venv
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
-.PHONY: demo test test-namespaces test-phones lint protos clean bench-calibration bench-accuracy
+.PHONY: demo test test-namespaces test-phones test-benchmark-bin lint protos clean bench-calibration bench-accuracy
 
 demo: $(INSTALLED) examples/digits/data/.prepared
 	$(BIN)/quantfleet run examples/digits/job.yaml --out demo-report
@@ -30,6 +30,11 @@ test-namespaces: $(INSTALLED)
 # paddlelite: pip install --pre paddlelite.
 test-phones: $(INSTALLED)
 	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/phones
+
+# BENCHMARK_BIN=tool: Paddle Lite's benchmark_bin for armv8 (2.13 or later), or on x86-64 a script that runs it by
+# qemu-aarch64-static; LITE_PYTHON=interpreter as above.
+test-benchmark-bin: $(INSTALLED)
+	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/benchmark_bin
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
