@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.worker.paddle.conftest import calibrate, classifier, export, network, pictures
+from tests.worker.paddle.test_paddle_given import CONVOLUTIONS, post_training
 from tests.worker.phones.lite_models import DATA, INT8, X86
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
@@ -76,6 +77,17 @@ def test_int8_computes_what_paddle_simulates(phone: Phone, tmp_path: Path, kind:
     assert tried.node_counts().int8 == 3
     assert difference(tried, int8) < 1e-5
     assert difference(tried, model) > 1e-4, "it is not the float model that runs"
+
+
+@pytest.mark.parametrize("onnx_format", [True, False])
+def test_what_paddleslim_quantized_computes_what_paddle_simulates(
+    phone: Phone, tmp_path: Path, onnx_format: bool
+) -> None:
+    model = export(network(), tmp_path / "model", SHAPE, pir=False)
+    given = post_training(model, tmp_path / "given", [*CONVOLUTIONS, "matmul_v2"], onnx_format=onnx_format)
+    tried = converted(phone, given, tmp_path)
+    assert tried.node_counts().int8 == 4
+    assert difference(tried, given) < 1e-5
 
 
 @pytest.mark.parametrize(("bits", "bound"), [(8, 1e-2), (16, 1e-4)])
