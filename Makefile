@@ -19,8 +19,8 @@ BENCH_INSTALLED := $(BENCH_VENV)/.installed
 GPU_VENV := .gpu-venv
 GPU_INSTALLED := $(GPU_VENV)/.installed
 
-.PHONY: demo test test-namespaces test-phones test-paddle26 test-onnxruntime-gpu typecheck-gpu lint protos clean \
-  bench-calibration bench-accuracy
+.PHONY: demo test test-namespaces test-paddle26 test-onnxruntime-gpu typecheck-gpu test-phones test-benchmark-bin lint \
+  protos clean bench-calibration bench-accuracy
 
 demo: $(INSTALLED) examples/digits/data/.prepared
 	$(BIN)/quantfleet run examples/digits/job.yaml --out demo-report
@@ -51,6 +51,11 @@ typecheck-gpu: $(INSTALLED)
 # paddlelite: pip install --pre paddlelite.
 test-phones: $(INSTALLED)
 	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/phones
+
+# BENCHMARK_BIN=tool: Paddle Lite's benchmark_bin for armv8 (2.13 or later), or on x86-64 a script that runs it by
+# qemu-aarch64-static; LITE_PYTHON=interpreter as above.
+test-benchmark-bin: $(INSTALLED)
+	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/benchmark_bin
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -47,7 +47,7 @@ def why_not(model: ModelSpec, offer: EngineOffer, key: VariantKey) -> str:
         return f"{offer.name} does not read {model.format} models"
     if key.precision not in offer.precisions:
         without = not offer.quantizations and is_int8(key.precision)
-        return offers.why_not(offer.name, key.quantization) if without else f"{offer.name} has no {key.precision}"
+        return offers.why_not(offer.name, key.quantization) if without else offers.why_no(offer.name, key.precision)
     if not is_quantized(key.precision):
         return "the model is quantized already" if model.quantized else ""
     if model.quantized and key.quantization != "given":
