@@ -8,6 +8,10 @@ TASK_HANDLER = "quantfleet_worker.tasks:dispatch"
 """The handler of a node's tasks."""
 
 _PASSED_ON = (
+    "ADB_SERVER_SOCKET",
+    "ADB_VENDOR_KEYS",
+    "ANDROID_ADB_SERVER_ADDRESS",
+    "ANDROID_ADB_SERVER_PORT",
     "CUDA_VISIBLE_DEVICES",
     "HOME",
     "LANG",
@@ -15,6 +19,7 @@ _PASSED_ON = (
     "LD_LIBRARY_PATH",
     "NVIDIA_VISIBLE_DEVICES",
     "PATH",
+    "SSH_AUTH_SOCK",
     "TMPDIR",
     "TZ",
 )
