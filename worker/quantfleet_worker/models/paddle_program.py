@@ -17,6 +17,8 @@ Array = NDArray[Any]
 
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
 PRODUCTS = ("matmul_v2", "matmul", "mul")
+_OLD_TYPES = {"float32": "FP32", "int8": "INT8", "int32": "INT32"}
+"""What an old-format program calls the dtypes of parameters that are set."""
 TOLERANCE = 1e-4
 """Largest difference of two float32 computations of one tensor, in parts of its largest magnitude."""
 
@@ -86,11 +88,12 @@ class PaddleProgram:
         return bool(block.has_var(name) and block.var(name).persistable and block.var(name).type == tensor)
 
     def set_parameter(self, name: str, values: Array, dtype: str = "float32") -> None:
-        """Set a parameter's values, making it where there is none of this name; it gets this dtype."""
+        """Set a parameter's values, making it where there is none of this name; it gets this dtype,
+        which is float32, int8 or int32."""
         block = self.program.global_block()
         if not block.has_var(name):
             block.create_var(name=name, shape=values.shape, dtype=dtype, persistable=True)
-        block.var(name).desc.set_dtype(load_paddle().base.framework.convert_np_dtype_to_dtype_(dtype))
+        block.var(name).desc.set_dtype(getattr(load_paddle().base.core.VarDesc.VarType, _OLD_TYPES[dtype]))
         tensor = self.scope.var(name).get_tensor()
         tensor.set(np.ascontiguousarray(values, dtype=dtype), load_paddle().CPUPlace())
 
