@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.contract.transport_contract import BRIEF_S, TransportContract, VanishingContract
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker.execution.strays import MARK
 from quantfleet_worker.phones.testing import AdbDevice, AdbServer
 from quantfleet_worker.phones.transports.adb import AdbTransport
 
@@ -80,3 +82,22 @@ class AdbContract(TransportContract, VanishingContract):
                 transport.pull(f"{directory}/big", tmp_path / "got")
         assert caught.value.code is ErrorCode.PHONE_LOST
         assert not list(tmp_path.glob("got*"))
+
+    def test_a_server_that_it_has_to_start_is_no_stray_of_the_worker(
+        self, adb_server: AdbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own = AdbServer(adb_server.client, tmp_path)
+        for name, value in {**own.environment, MARK: f"{tmp_path}:cpu:0/0"}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(QuantfleetError, match="not found"):
+            AdbTransport("NOBODY'S").run(["true"], BRIEF_S)
+        try:
+            (environment,) = [
+                process.environ()
+                for process in psutil.process_iter(["cmdline"])
+                if {"fork-server", f"tcp:{own.port}"} <= {*(process.info["cmdline"] or ())}
+            ]
+            assert environment["ANDROID_ADB_SERVER_PORT"] == str(own.port)
+            assert MARK not in environment
+        finally:
+            own.stop()

@@ -34,10 +34,10 @@ class EngineContract:
         unreadable_model: Path,
         sample: NDArray[np.float32],
     ) -> Subject:
-        def load(precision: str, options: LoadOptions) -> Session:
-            return engine.load(int8_model if precision == "int8" else fp32_model, options)
+        def load(options: LoadOptions) -> Session:
+            return engine.load(int8_model if options.precision == "int8" else fp32_model, options)
 
-        (exact, *_) = load("fp32", FP32).run({self.input_name(engine, fp32_model): sample}).values()
+        (exact, *_) = load(FP32).run({self.input_name(engine, fp32_model): sample}).values()
         return Subject(engine, "int8", load, sample, exact, unreadable_model, threads=2)
 
     @staticmethod

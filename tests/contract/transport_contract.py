@@ -1,6 +1,7 @@
 """What every way to a phone does: subclass `TransportContract` with a `transport` fixture, and `VanishingContract` with
 a `link` fixture too where the phone can go away. The phone of these tests is this host, so what it does can be seen."""
 
+import os
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -16,8 +17,8 @@ from quantfleet_worker.phones.transports.base import Transport
 
 BRIEF_S = 20.0
 BYTES = bytes(range(256)) * 3000 + b"\r\n\x00\x04end"
-LONG = "86399.25"
-"""An argument of `sleep` that nobody else uses, so that the process can be told from others."""
+LONG = f"86399.{os.getpid()}"
+"""How an argument of `sleep` begins that nobody else uses, so that the process can be told from others."""
 
 
 class Link(Protocol):

@@ -35,6 +35,7 @@ from quantfleet_wire.errors import EXIT_CODE_OF, STATUS_OF
 from quantfleet_worker.agent.agent import POLL_S
 
 PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in ("README.md", "deploy/README.md"))]
+PAGES += sorted((ROOT / "deploy/helm").glob("*/README.md"))
 PAGES += sorted((ROOT / "examples").glob("*/README.md"))
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 

@@ -34,6 +34,7 @@ class ExportForm(StrEnum):
     TENSORRT_CACHE = "tensorrt-cache"
     ONNX = "onnx"
     PADDLE = "paddle"
+    PADDLE_LITE = "paddle-lite"
 
 
 class TensorNames(StrEnum):
@@ -139,11 +140,14 @@ def export(
     form: Annotated[ExportForm, typer.Option("--form", help="What to write.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file (for paddle the directory) to write.")],
     model: Annotated[
-        Path | None, typer.Option("--model", metavar="MODEL", help="The FP32 model of the table: for onnx and paddle.")
+        Path | None, typer.Option("--model", metavar="MODEL", help="The FP32 model of the table; caches want none.")
     ] = None,
     int8: Annotated[
         str | None,
         typer.Option("--int8", metavar="FORM", help="The INT8 form of that model. Default: u8s8 or s8-symmetric."),
+    ] = None,
+    opt_interpreter: Annotated[
+        Path | None, typer.Option(metavar="PYTHON", help="For paddle-lite: a Python that has paddlelite.")
     ] = None,
     input_shape: Shapes = None,
     names: Annotated[TensorNames, typer.Option("--names", help="Whose names tensors get.")] = TensorNames.REFERENCE,
@@ -156,7 +160,10 @@ def export(
     """Write a table for another tool: a TensorRT calibration cache (symmetric int8 scales), or the INT8 model."""
     table = read(path)
     if form is not ExportForm.TENSORRT_CACHE:
-        _export_model(table, form, model, int8, input_shape, out)
+        if form is ExportForm.PADDLE_LITE and opt_interpreter is None:
+            todo = "name a Python that has paddlelite: --opt-interpreter PYTHON (docs/guide/hardware.md)"
+            raise QuantfleetError(ErrorCode.USAGE, "--form paddle-lite is written by Paddle Lite's opt", todo)
+        _export_model(table, form, model, int8, input_shape, out, str(opt_interpreter))
         if as_json:
             output.emit({"file": str(out), "form": form, "tensors": len(table.activations)})
         else:
@@ -172,15 +179,21 @@ def export(
 
 
 def _export_model(
-    table: ScaleTable, form: ExportForm, model: Path | None, int8: str | None, shapes: list[str] | None, out: Path
+    table: ScaleTable,
+    form: ExportForm,
+    model: Path | None,
+    int8: str | None,
+    shapes: list[str] | None,
+    out: Path,
+    opt_interpreter: str,
 ) -> None:
     if model is None:
         what = f"--form {form} writes the INT8 form of a model, and none is named"
         raise QuantfleetError(ErrorCode.USAGE, what, "give the table's FP32 model: --model MODEL")
     prepared = prepare(model_job("export", model, shapes, targets=[], benchmark={"modes": []}))
     (spec,) = prepared.spec.models
-    if form is ExportForm.PADDLE and spec.format != "paddle":
-        what = f"{model} is an {spec.format} model, and --form paddle writes a Paddle program"
+    if form is not ExportForm.ONNX and spec.format != "paddle":
+        what = f"{model} is an {spec.format} model, and --form {form} writes a Paddle one"
         raise QuantfleetError(ErrorCode.USAGE, what, "write --form onnx, or give the Paddle model of this table")
     _require_readers(spec.format, model)
     table.require_model(model_sha256(spec.files), str(model))
@@ -188,12 +201,23 @@ def _export_model(
     assert isinstance(first, Path)  # bytes are manifests, and this job has no samples
     with _libraries_on_standard_error():
         from quantfleet_worker.models import scale_export
+        from quantfleet_worker.phones.export import export_nb
+        from quantfleet_worker.quantizers import paddle_lite
 
-        known = scale_export.PADDLE_FORMS if form is ExportForm.PADDLE else scale_export.ONNX_FORMS
+        known = {
+            ExportForm.ONNX: scale_export.ONNX_FORMS,
+            ExportForm.PADDLE: scale_export.PADDLE_FORMS,
+            ExportForm.PADDLE_LITE: (paddle_lite.FORM,),
+        }[form]
         if int8 is not None and int8 not in known:
             what = f"--int8 {int8!r} is no form of {form}"
             raise QuantfleetError(ErrorCode.USAGE, what, f"choose one of {', '.join(known)}")
-        if form is ExportForm.PADDLE:
+        if form is ExportForm.PADDLE_LITE:
+            content, left = export_nb(first.parent, table, opt_interpreter)
+            write_atomically(out, content)
+            for reason in left:
+                typer.echo(f"in float: {reason}", err=True)
+        elif form is ExportForm.PADDLE:
             scale_export.export_paddle(table, first.parent, int8 or known[0], out)
         else:
             source = first if spec.format == "onnx" else first.parent

@@ -80,11 +80,11 @@ def subject(tmp_path: Path) -> Subject:
     networks.write_onnx(model)
     unreadable.write_bytes(b"no model")
 
-    def load(_: str, options: LoadOptions) -> Session:
+    def load(options: LoadOptions) -> Session:
         return ENGINE.load(model, replace(options, precision="fp32"))
 
     (sample,) = networks.samples(1)
-    reference = load("", LoadOptions("fp32", 1)).run({networks.INPUT: sample})["logits"]
+    reference = load(LoadOptions("fp32", 1)).run({networks.INPUT: sample})["logits"]
     return Subject(ENGINE, "fp32", load, sample, reference, unreadable, threads=1)
 
 

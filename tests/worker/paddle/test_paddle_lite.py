@@ -17,7 +17,8 @@ from quantfleet_worker.models.paddle_lite_program import prepare
 from quantfleet_worker.models.paddle_program import PaddleProgram
 from quantfleet_worker.models.paddle_thresholds import read_thresholds
 from quantfleet_worker.quantizers import paddle_onednn
-from quantfleet_worker.quantizers.paddle_lite import FORM, quantize, written_threshold
+from quantfleet_worker.quantizers.paddle_lite import FORM, quantize
+from quantfleet_worker.quantizers.paddle_qdq import written_threshold
 from quantfleet_worker.quantizers.simulation import simulated
 
 LEVELS = np.float32(127)

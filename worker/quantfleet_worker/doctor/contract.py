@@ -19,6 +19,9 @@ BOUNDS = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2}
 _QUANTIZED_BOUND = 0.1
 
 
+Load = Callable[[LoadOptions], Session]
+
+
 class BrokenError(Exception):
     """An engine does not do what its contract says."""
 
@@ -27,13 +30,13 @@ class BrokenError(Exception):
 class Subject:
     """An engine and a small network for it, with at least one convolution and one float32 input, of any batch.
 
-    `load(precision, batch)` loads it; `sample` is an input of batch 1 and `reference` what the reference engine's FP32
+    `load` loads it in `precision`; `sample` is an input of batch 1 and `reference` what the reference engine's FP32
     makes of it; `unreadable` is a path whose content no runtime accepts. `threads` is how many can be asked for.
     """
 
     engine: Engine
     precision: str
-    load: Callable[[str, LoadOptions], Session]
+    load: Load
     sample: Array
     reference: Array
     unreadable: Path
@@ -41,7 +44,7 @@ class Subject:
 
     def session(self, batch: int = 1, threads: int = 1) -> Session:
         """The network in the precision that is looked at."""
-        return self.load(self.precision, LoadOptions(self.precision, threads, batch))
+        return self.load(LoadOptions(self.precision, threads, batch))
 
     def mirrored(self) -> Array:
         """Another input."""
@@ -128,6 +131,8 @@ def the_products_of_int8_are_accounted_for(subject: Subject) -> str:
     if not is_int8(subject.precision):
         _require(counts.int8 == 0, f"{counts.int8} products of a float model run in INT8")
         return ""
+    if not counts.quantizable and counts.fallbacks:
+        return f"which products run in INT8 cannot be told: {counts.fallbacks[0]}"
     _require(0 < counts.int8 <= counts.quantizable, f"{counts.int8} of {counts.quantizable} products run in INT8")
     left = counts.quantizable - counts.int8
     _require(len(counts.fallbacks) == left, f"{left} products fell back, and {len(counts.fallbacks)} are named")
@@ -168,6 +173,15 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     settings_are_text,
     a_wrong_shape_is_an_error_that_names_the_input,
     what_is_no_model_is_unreadable,
+)
+
+
+ON_PHONES = tuple(
+    check
+    for check in CHECKS
+    # Nothing of a phone's engine is in this process: its version and its refusals are those of the phone's own tool.
+    if check
+    not in (its_version_is_known, a_wrong_shape_is_an_error_that_names_the_input, what_is_no_model_is_unreadable)
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from quantfleet_domain.calibration.graph import CalibrationGraph
+from quantfleet_domain.hardware.precisions import is_quantized
 from quantfleet_domain.jobs.spec import FileRef, model_sha256
 from quantfleet_domain.jobs.work import InspectWork, ModelForm, QuantizeWork, Variant
 from quantfleet_worker.doctor import networks
@@ -36,7 +37,9 @@ class Specimens:
 
     def variant(self, precision: str, runtime: str) -> Variant:
         """The variant of a precision, for the engines of a runtime."""
-        if precision.startswith("int"):
+        if precision == "int16":  # the engine itself stores the weights so
+            return Variant(precision, "dynamic", (self.floating,))
+        if is_quantized(precision):
             return Variant(precision, "static", self.static[runtime])
         return Variant(precision, "none", (self.floating,))
 

@@ -17,8 +17,6 @@ Array = NDArray[Any]
 
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
 PRODUCTS = ("matmul_v2", "matmul", "mul")
-_OLD_TYPES = {"float32": "FP32", "int8": "INT8", "int32": "INT32"}
-"""What an old-format program calls the dtypes of parameters that are set."""
 TOLERANCE = 1e-4
 """Largest difference of two float32 computations of one tensor, in parts of its largest magnitude."""
 
@@ -29,6 +27,7 @@ def load_paddle() -> Any:
     Raises QuantfleetError(ENGINE_MISSING).
     """
     try:
+        importlib.import_module("zlib")  # after Paddle 2.6 for GPUs, which has symbols of the same names, it crashes
         return importlib.import_module("paddle")
     except ImportError as error:
         raise QuantfleetError(
@@ -45,8 +44,18 @@ def same_values(first: Array, second: Array) -> bool:
 @contextmanager
 def old_programs() -> Iterator[None]:
     """Make Paddle's static API work on old-format programs inside the block, whatever the process's default is."""
-    with load_paddle().pir_utils.OldIrGuard():
+    paddle = load_paddle()
+    if hasattr(paddle.pir_utils, "OldIrGuard"):
+        with paddle.pir_utils.OldIrGuard():
+            yield
+        return
+    dynamic = paddle.in_dynamic_mode()  # Paddle 2.6 makes old programs only, and these in its static mode only
+    paddle.enable_static()
+    try:
         yield
+    finally:
+        if dynamic:
+            paddle.disable_static()
 
 
 @dataclass(frozen=True)
@@ -84,16 +93,17 @@ class PaddleProgram:
     def is_parameter(self, name: str) -> bool:
         """Whether a variable comes from the parameter file: it is persistable, and a tensor (the feed list is not)."""
         block = self.program.global_block()
-        tensor = load_paddle().base.core.VarDesc.VarType.DENSE_TENSOR
+        types = load_paddle().base.core.VarDesc.VarType
+        tensor = types.DENSE_TENSOR if hasattr(types, "DENSE_TENSOR") else types.LOD_TENSOR  # its name in Paddle 2.6
         return bool(block.has_var(name) and block.var(name).persistable and block.var(name).type == tensor)
 
     def set_parameter(self, name: str, values: Array, dtype: str = "float32") -> None:
-        """Set a parameter's values, making it where there is none of this name; it gets this dtype,
-        which is float32, int8 or int32."""
+        """Set a parameter's values, making it where there is none of this name; it gets this dtype."""
         block = self.program.global_block()
         if not block.has_var(name):
             block.create_var(name=name, shape=values.shape, dtype=dtype, persistable=True)
-        block.var(name).desc.set_dtype(getattr(load_paddle().base.core.VarDesc.VarType, _OLD_TYPES[dtype]))
+        with old_programs():
+            block.var(name).desc.set_dtype(load_paddle().base.framework.convert_np_dtype_to_dtype_(dtype))
         tensor = self.scope.var(name).get_tensor()
         tensor.set(np.ascontiguousarray(values, dtype=dtype), load_paddle().CPUPlace())
 
@@ -181,6 +191,18 @@ class PaddleProgram:
                 program=self.program,
                 clip_extra=not keep_extra,
             )
+        _forget_callers(directory / f"{stem}.pdmodel")
+
+
+def _forget_callers(program: Path) -> None:
+    """Take out in which Python file each operator was made: paths of this machine, which say nothing of the model."""
+    messages = importlib.import_module("paddle.base.proto.framework_pb2")
+    description = messages.ProgramDesc.FromString(program.read_bytes())
+    for operator in (operator for block in description.blocks for operator in block.ops):
+        kept = [attribute for attribute in operator.attrs if attribute.name != "op_callstack"]
+        del operator.attrs[:]
+        operator.attrs.extend(kept)
+    program.write_bytes(description.SerializeToString(deterministic=True))
 
 
 def said(error: Exception) -> str:

@@ -75,6 +75,21 @@ def convert(interpreter: str, files: PaddleFiles, request: OptRequest, scratch: 
     return Converted(without_junk(content), answer["version"])
 
 
+def installed_version(interpreter: str) -> str:
+    """The version of the `opt` that an interpreter has.
+
+    Raises QuantfleetError: ENGINE_MISSING, ENGINE_FAILED where it says nothing.
+    """
+    ended = _run(interpreter, "{}")
+    answer = json.loads(ended.stdout) if ended.stdout.strip() else {}
+    if "missing" in answer:
+        raise _missing(f"{interpreter} has no paddlelite: {answer['missing']}")
+    if "version" not in answer:
+        what = f"opt does not start under {interpreter} (exit code {ended.returncode})"
+        raise QuantfleetError(ErrorCode.ENGINE_FAILED, what, "run paddle_lite_opt itself there")
+    return str(answer["version"])
+
+
 def _run(interpreter: str, request: str) -> subprocess.CompletedProcess[str]:
     environment = environment_of(RunSpec(cores=(), threads=1), os.environ)
     try:

@@ -2,14 +2,15 @@
 
 Python 3.8 and its standard library are enough, for paddlelite's wheels are for old Pythons. Its one argument is JSON:
 `program`, `parameters` and `out` are paths (opt adds `.nb`), `target` is arm or x86, `weight_bits` is 8 or 16 where
-weights are to be stored as integers. It answers with one line of JSON on its standard output: `version`, or `missing`
-with why paddlelite cannot be imported.
+weights are to be stored as integers; an empty object converts nothing. It answers with one line of JSON on its standard
+output: `version`, or `missing` with why paddlelite cannot be imported.
 """
 
 import importlib
 import json
 import os
 import sys
+from typing import Any, Dict  # noqa: UP035 - likewise
 
 
 def main(request: str) -> None:
@@ -24,6 +25,14 @@ def main(request: str) -> None:
         answer.write(json.dumps({"missing": str(error)}) + "\n")
         return
     opt = lite.Opt()
+    if asked:
+        convert(opt, asked)
+    answer.write(json.dumps({"version": opt.version()}) + "\n")
+    answer.flush()
+
+
+def convert(opt: Any, asked: Dict[str, Any]) -> None:  # noqa: UP006 - Python 3.8 knows no other
+    """Have opt write the file."""
     opt.set_model_file(asked["program"])
     opt.set_param_file(asked["parameters"])
     opt.set_optimize_out(asked["out"])
@@ -32,8 +41,6 @@ def main(request: str) -> None:
         opt.set_quant_model(True)
         opt.set_quant_type("QUANT_INT{}".format(asked["weight_bits"]))
     opt.run()
-    answer.write(json.dumps({"version": opt.version()}) + "\n")
-    answer.flush()
 
 
 if __name__ == "__main__":

@@ -52,21 +52,25 @@ class WeightSlot:
 
 class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishes no types
     """ONNX Runtime's QDQ quantizer, which also leaves chosen tensors in float, and keeps what limits a tensor that has
-    parameters of its own: without them it leaves a Relu or Clip out, because the range behind it does its work."""
+    parameters of its own: without them it leaves a Relu or Clip out, because the range behind it does its work.
+
+    TensorRT's form is `symmetric`, also where a constant is an activation. TensorRT dequantizes bytes only, so biases
+    stay in float, and it is given each reader of a tensor with a pair of its own (onnxruntime, DedicatedQDQPair). From
+    version 10 on it takes weights as bytes ("Quantized Weights" in NVIDIA's documentation); 8 refuses such constants.
+    """
 
     def __init__(
         self, model: ModelProto, plan: QdqPlan, overrides: Mapping[str, list[dict[str, object]]], *, symmetric: bool
     ) -> None:
         self._fused = _fused_in_tensorrt(model.graph) if symmetric else frozenset()
         self._float_outputs = plan.float_outputs | self._fused
-        self._symmetric = symmetric
         self._given = frozenset(overrides)
         # The library wants a range of every tensor it looks at; the scales of those it quantizes are in `overrides`.
         anything = TensorData(lowest=np.float32(0), highest=np.float32(1))
         tensors: dict[str, Any] = dict.fromkeys(tensor_names(model.graph), anything)
         options: dict[str, Any] = {"TensorQuantOverrides": dict(overrides)}
-        if symmetric:  # TensorRT dequantizes bytes only: it wants biases in float
-            options["QuantizeBias"] = False
+        if symmetric:
+            options |= {"ActivationSymmetric": True, "QuantizeBias": False, "DedicatedQDQPair": True}
         super().__init__(
             model,
             per_channel=True,
@@ -92,8 +96,8 @@ class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishe
     def try_replacing_upstream_output(self, upstream_output_name: str, output_name: str) -> bool:
         """Leave a Relu or Clip out, unless its input has parameters of its own; whether it was left out.
 
-        A symmetric range does not end at 0, so there a Relu stays."""
-        if self._symmetric or upstream_output_name in self._given:
+        A symmetric range does not end at 0: there a Relu stays, and the library does not ask."""
+        if upstream_output_name in self._given:
             return False
         return bool(super().try_replacing_upstream_output(upstream_output_name, output_name))
 

@@ -15,14 +15,15 @@ from quantfleet_domain.calibration.forms import QuantizationParameters
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_worker.quantizers import paddle_lite, paddle_onednn, qdq_scales
-from quantfleet_worker.quantizers.paddle_reference import PaddleScales, lite_scales, paddle_scales
+from quantfleet_worker.quantizers import paddle_lite, paddle_onednn, paddle_tensorrt, qdq_scales
+from quantfleet_worker.quantizers.paddle_reference import PaddleScales, lite_scales, paddle_scales, tensorrt_scales
 from quantfleet_worker.quantizers.qdq_plan import WEIGHTED, plan
 
 _FORMS = {
     "onnx": qdq_scales.FORMS,
     "paddle": paddle_onednn.FORMS,
     "paddle-lite": (paddle_lite.FORM,),
+    "paddle-tensorrt": paddle_tensorrt.FORMS,
     "tensorrt": (qdq_scales.SYMMETRIC,),
 }
 
@@ -62,6 +63,8 @@ def simulated(
         return _of_paddle(form, found)
     if form == paddle_lite.FORM:
         return _of_paddle(form, lite_scales(model.graph, table, excluded))
+    if form in paddle_tensorrt.FORMS:
+        return _of_paddle(form, tensorrt_scales(model.graph, table, excluded))
     chosen = plan(model.graph, excluded)
     scales = qdq_scales.qdq_scales(model, table, form, chosen)
     on_grid = {name: _on_grid(item) for name, item in scales.weights.items()}

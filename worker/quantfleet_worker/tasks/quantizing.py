@@ -1,6 +1,9 @@
 """The task `quantize`: from a scale table, or the weights alone, to every form that a runtime's engines may prefer."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from quantfleet_domain.calibration import tensorrt_cache
 from quantfleet_domain.calibration.correction import Corrections
@@ -13,7 +16,7 @@ from quantfleet_domain.jobs.work import (
     QuantizeWork,
 )
 from quantfleet_worker.execution.child import Report
-from quantfleet_worker.quantizers import onnx_dynamic, onnx_qdq, paddle_lite, paddle_onednn
+from quantfleet_worker.quantizers import onnx_dynamic, onnx_qdq, paddle_lite, paddle_onednn, paddle_tensorrt
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
 
@@ -59,21 +62,26 @@ def _tensorrt(
         reference, table, onnx_qdq.SYMMETRIC, out, corrections.of(onnx_qdq.SYMMETRIC) if corrections else None
     )
     # A cache is of one version of TensorRT: the engine that reads it puts its own there.
-    cache = CalibrationCache.of_thresholds("0", tensorrt_cache.KIND, tensorrt_cache.thresholds_of(table))
+    cache = CalibrationCache.of_thresholds("0", tensorrt_cache.KIND, onnx_qdq.magnitudes(reference, table))
     kept = workspace.keep(tensorrt_cache.FILE, cache.to_text())
     floating = ModelForm("cache", (work.reference, kept, *_configuration(work)))
     return [_onnx_form(onnx_qdq.SYMMETRIC, out, work, workspace), floating]
 
 
 def _paddle(
-    work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
+    quantizer: ModuleType,
+    work: QuantizeWork,
+    table: ScaleTable,
+    corrections: Corrections | None,
+    workspace: Workspace,
+    report: Report,
 ) -> list[ModelForm]:
     model = workspace.bundle("model", work.files)
     forms = []
-    for index, form in enumerate(paddle_onednn.FORMS):
-        report(index / len(paddle_onednn.FORMS), f"writing {form}")
+    for index, form in enumerate(quantizer.FORMS):
+        report(index / len(quantizer.FORMS), f"writing {form}")
         out = workspace.scratch(form)
-        paddle_onednn.quantize(model, table, form, out, corrections.of(form) if corrections else None)
+        quantizer.quantize(model, table, form, out, corrections.of(form) if corrections else None)
         forms.append(ModelForm(form, (*_kept(out, workspace), *_configuration(work))))
     return forms
 
@@ -94,7 +102,14 @@ def _weights_of_opt(work: QuantizeWork) -> ModelForm:
 
 
 _LITE = "paddle-lite"
-_WRITERS = {"onnx": _onnx, "tensorrt": _tensorrt, "paddle": _paddle, _LITE: _paddle_lite}
+_Writer = Callable[[QuantizeWork, ScaleTable, Corrections | None, Workspace, Report], list[ModelForm]]
+_WRITERS: dict[str, _Writer] = {
+    "onnx": _onnx,
+    "tensorrt": _tensorrt,
+    "paddle": partial(_paddle, paddle_onednn),
+    "paddle-tensorrt": partial(_paddle, paddle_tensorrt),
+    _LITE: _paddle_lite,
+}
 
 
 def _reference(work: QuantizeWork, workspace: Workspace) -> Path:

@@ -21,7 +21,7 @@ from quantfleet_worker.models.observed_table import observed_table
 from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_model import inspect
 from quantfleet_worker.models.paddle_program import Array
-from quantfleet_worker.quantizers import onnx_qdq, paddle_lite, paddle_onednn
+from quantfleet_worker.quantizers import onnx_qdq, paddle_lite, paddle_onednn, paddle_tensorrt
 from quantfleet_worker.quantizers.onnx_qdq import QuantizedModel
 from quantfleet_worker.quantizers.paddle_layers import QuantizedProgram
 from quantfleet_worker.training.tail import NO_TAIL, Tail
@@ -59,17 +59,15 @@ class Export:
 
     def paddle(self, form: str, out: Path) -> QuantizedProgram:
         """Write one of `paddle_onednn.FORMS` to directory `out`. Raises as `paddle_onednn.quantize`."""
-        written = paddle_onednn.quantize(self.program, self.table, form, out)
-        if self.tail != NO_TAIL:
-            self.tail.rewrite(out, find_files(out).stem)
-        return written
+        return self._with_tail(paddle_onednn.quantize(self.program, self.table, form, out))
 
     def paddle_lite(self, out: Path) -> QuantizedProgram:
         """Write Paddle Lite's form to directory `out`. Raises as `paddle_lite.quantize`."""
-        written = paddle_lite.quantize(self.program, self.table, out)
-        if self.tail != NO_TAIL:
-            self.tail.rewrite(out, find_files(out).stem)
-        return written
+        return self._with_tail(paddle_lite.quantize(self.program, self.table, out))
+
+    def paddle_tensorrt(self, form: str, out: Path) -> QuantizedProgram:
+        """Write one of `paddle_tensorrt.FORMS` to directory `out`. Raises as `paddle_tensorrt.quantize`."""
+        return self._with_tail(paddle_tensorrt.quantize(self.program, self.table, form, out))
 
     def onnx(self, form: str, out: Path) -> QuantizedModel:
         """Write one of `onnx_qdq.FORMS` to file `out`. Raises as `onnx_qdq.quantize`."""
@@ -77,6 +75,11 @@ class Export:
             reference = Path(folder) / "reference.onnx"
             reference.write_bytes(self.tail.behind(self.reference))
             return onnx_qdq.quantize(reference, self.table, form, out)
+
+    def _with_tail(self, written: QuantizedProgram) -> QuantizedProgram:
+        if self.tail != NO_TAIL:
+            self.tail.rewrite(written.path, find_files(written.path).stem)
+        return written
 
 
 def export(

@@ -19,11 +19,11 @@ class AdbServer:
 
     def __init__(self, client: Path, directory: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        self._client = client
+            self.port: int = probe.getsockname()[1]
+        self.client = client
         self.environment = {
             "PATH": f"{client.parent}{os.pathsep}{os.environ['PATH']}",
-            "ANDROID_ADB_SERVER_PORT": str(port),
+            "ANDROID_ADB_SERVER_PORT": str(self.port),
             "HOME": str(directory),
             "ANDROID_USER_HOME": str(directory),
             "TMPDIR": str(directory),
@@ -38,6 +38,10 @@ class AdbServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server, whoever started it."""
         self._call("kill-server")
 
     def connect(self, address: str) -> str:
@@ -46,7 +50,7 @@ class AdbServer:
 
     def _call(self, *command: str) -> str:
         ended = subprocess.run(
-            [self._client, *command],
+            [self.client, *command],
             env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
