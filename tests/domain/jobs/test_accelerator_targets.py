@@ -114,8 +114,9 @@ def test_int16_is_dynamic_and_paddle_lites_alone() -> None:
 
 def test_only_engines_with_a_calibrator_measure_native_ranges() -> None:
     engines = ("tensorrt", "paddle-tensorrt", "onnxruntime-tensorrt", "paddle-lite", "onnxruntime-cpu", "paddle-cpu")
-    plan = make_plan(job_spec(model("native", targets=(target(*engines, precisions=("int8",)),))))
+    plan = make_plan(job_spec(model("native", targets=(target(*engines, precisions=("int8", "int8+fp16")),))))
     assert {engine for engine in engines if measured(plan, engine)} == {"tensorrt", "paddle-tensorrt"}
+    plan = make_plan(job_spec(model("native", targets=(target(*engines, precisions=("int8",)),))))
     for engine in engines[2:]:
         assert absent(plan, engine) == {"int8/native": f"{engine}: it has no calibrator of its own"}
 
@@ -140,7 +141,7 @@ def test_native_ranges_need_samples() -> None:
 def test_an_engine_finds_its_ranges_on_a_device_of_its_target_over_all_samples(
     engine: str, onnx: bool, runtime: str, files: object
 ) -> None:
-    spec = model("native", targets=(target(engine, pool="t4"),), onnx=onnx)
+    spec = model("native", targets=(target(engine, pool="t4", precisions=("int8+fp16",)),), onnx=onnx)
     job = job_spec(spec)
     plan = make_plan(job)
     name = f"net/quantize/0/{engine}/native"
@@ -239,7 +240,9 @@ def test_a_training_is_written_only_for_the_runtimes_that_the_job_needs() -> Non
         (("onnxruntime-cuda", "paddle-tensorrt"), ("paddle-tensorrt",)),
     ]
     for engines, runtimes in cases:
-        job = job_spec(model("static", "distill", targets=(target(*engines), target(engines[0], precisions=("fp32",)))))
+        measured_here = target(*engines, precisions=("fp32", "int8", "int8+fp16"))
+        targets = (measured_here, target(engines[0], precisions=("fp32",)))
+        job = job_spec(model("static", "distill", targets=targets))
         plan = make_plan(job)
         detail, results = plan.details["net/train/distill/0"], results_of(plan)
         asked = work(job, detail, results)
@@ -257,9 +260,15 @@ def test_a_training_is_written_only_for_the_runtimes_that_the_job_needs() -> Non
                     check_result(detail, asked, replace(brought, best=best))
 
 
-def test_biases_are_corrected_for_the_runtimes_whose_int8_is_simulated_and_for_no_other() -> None:
+def test_paddles_tensorrt_has_int8_with_fp16_beside_it_only() -> None:
+    plan = make_plan(job_spec(model("static", targets=(target("paddle-tensorrt", precisions=FASTDEPLOY),))))
+    assert measured(plan, "paddle-tensorrt") == ["fp32", "fp16", "int8+fp16/static", "int8+fp16+pinned/static"]
+    assert "its precision is int8+fp16" in absent(plan, "paddle-tensorrt")["int8/static"]
+
+
+def test_biases_are_corrected_for_every_runtime_that_is_quantized_statically_and_for_no_other() -> None:
     everything = ("onnxruntime-cpu", "onnxruntime-cuda", "paddle-cpu", "paddle-lite", "paddle-tensorrt", "tensorrt")
-    job = job_spec(model("static", targets=(target(*everything),)))
+    job = job_spec(model("static", targets=(target(*everything, precisions=("fp32", "int8", "int8+fp16")),)))
     made = {"onnx", "paddle", "paddle-lite", "paddle-tensorrt", "tensorrt"}
     assert set(corrected_runtimes(job.models[0])) == made
     assert corrected_runtimes(model("native", targets=(target(*everything),))) == ()
