@@ -76,7 +76,9 @@ def test_blocks_that_do_not_pair_up_are_an_error(baseline: Blocks, variant: Bloc
 @given(st.lists(st.tuples(st.integers(1, 10**9), st.integers(1, 10**9)), min_size=1, max_size=8))
 def test_rounds_give_what_blocks_of_their_means_give(means: list[tuple[int, int]]) -> None:
     baseline, variant = ([pair[side] for pair in means] for side in (0, 1))
-    of_rounds = speedup_of_rounds(*([Round(mean, mean, mean, 3) for mean in side] for side in (baseline, variant)))
+    of_rounds = speedup_of_rounds(
+        *([Round(mean, 1, 2 * mean * mean, 3) for mean in side] for side in (baseline, variant))
+    )
     assert of_rounds == speedup(*([[mean] * 3 for mean in side] for side in (baseline, variant)))
 
 

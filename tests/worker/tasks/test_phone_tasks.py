@@ -138,7 +138,7 @@ def test_a_variant_on_which_the_tool_dies_is_absent_and_the_others_are_measured(
 
 
 def test_a_phone_that_goes_away_ends_the_task_as_lost(host: Host, work: BenchmarkWork) -> None:
-    vanishing = "if repeats == 100: os.kill(os.getppid(), signal.SIGKILL)"
+    vanishing = f"if repeats == 100 and len(model) == {BYTES[INT8]}: os.kill(os.getppid(), signal.SIGKILL)"
     with pytest.raises(QuantfleetError) as caught:
         benchmark_on_phone(work, host.workspace, host.here, lambda *_: None, host.phone(first=vanishing))
     assert caught.value.code is ErrorCode.PHONE_LOST

@@ -26,8 +26,8 @@ def read_quantized(program: PaddleProgram, reader: Any, name: str, known: Mappin
     block = program.program.global_block()
     codes, values = f"{name}.quantized", f"{name}.quantized.dequantized"
     if not block.has_var(values):
-        scale = np.float32(known[name] / LEVELS)
-        constants = _constants(program, name, np.array([written_threshold(scale)]))
+        scale = np.array([known[name] / LEVELS], np.float32)
+        constants = _constants(program, name, written_thresholds(scale))
         index = block.ops.index(reader)
         for place, (kind, source, output) in enumerate((("quantize", name, codes), ("dequantize", codes, values))):
             block.create_var(name=output, shape=block.var(name).shape, dtype="float32", persistable=False)
@@ -44,7 +44,7 @@ def read_integers(program: PaddleProgram, layer: Any, name: str, scales: Array) 
     values = f"{name}.dequantized"
     if not block.has_var(values):
         axis = 0 if layer.type in CONVOLUTIONS else 1
-        constants = _constants(program, name, np.array([written_threshold(scale) for scale in scales]))
+        constants = _constants(program, name, written_thresholds(scales))
         block.create_var(name=values, shape=block.var(name).shape, dtype="float32", persistable=False)
         floats = program.parameter(name)
         aligned = scales.reshape([-1 if place == axis else 1 for place in range(floats.ndim)])
@@ -53,13 +53,12 @@ def read_integers(program: PaddleProgram, layer: Any, name: str, scales: Array) 
     layer._rename_input(name, values)
 
 
-def written_threshold(scale: np.float32) -> np.float32:
-    """The float32 that, divided by 127 as float32, gives this scale of a range; the nearest to it where none does."""
-    nearest = np.float32(float(scale) * LEVELS)
-    for candidate in (nearest, np.nextafter(nearest, np.float32(0)), np.nextafter(nearest, np.float32(np.inf))):
-        if candidate / np.float32(LEVELS) == scale:
-            return np.float32(candidate)
-    return nearest
+def written_thresholds(scales: Array) -> Array:
+    """The float32 that, divided by 127 in float32, give these scales of ranges again, to the bit.
+
+    That the nearest to 127 times a scale does so holds for every float32 that is another's 127th part, rounded.
+    """
+    return (scales.astype(np.float64) * LEVELS).astype(np.float32)
 
 
 def _constants(program: PaddleProgram, name: str, scales: Array) -> dict[str, list[str]]:
