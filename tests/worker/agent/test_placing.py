@@ -45,6 +45,11 @@ def test_what_runs_on_a_gpu_sees_that_one_alone_whatever_the_worker_sees() -> No
     assert run().environment == run(phone()).environment == {}
 
 
+def test_no_child_may_use_tf32_where_fp32_is_asked_for_whatever_the_worker_may() -> None:
+    for facts in (HOST, gpu()):
+        assert environment_of(run(facts), {"NVIDIA_TF32_OVERRIDE": "1"})["NVIDIA_TF32_OVERRIDE"] == "0"
+
+
 def test_what_runs_on_a_phone_takes_the_core_of_its_proxy_however_many_threads_the_phone_uses() -> None:
     for alone in (0, 1, 4):
         found = run(phone(), alone=alone)

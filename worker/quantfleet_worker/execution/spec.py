@@ -23,6 +23,7 @@ _PASSED_ON = (
     "TMPDIR",
     "TZ",
 )
+TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -44,7 +45,11 @@ class RunSpec:
 
 
 def environment_of(spec: RunSpec, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of the child: nothing of a Ray worker's reaches it but the few variables named here."""
+    """The whole environment of the child: nothing of a Ray worker's reaches it but the few variables named here.
+
+    NVIDIA's libraries are told not to use TF32, which rounds the factors of FP32 products to 10 bits of mantissa: what
+    is called FP32 is to be FP32 in every engine, and not all of them have a setting for it.
+    """
     kept = {name: inherited[name] for name in _PASSED_ON if name in inherited}
     counts = dict.fromkeys(_THREAD_COUNTS, str(spec.threads))
-    return kept | counts | {"PYTHONFAULTHANDLER": "1", "PYTHONSAFEPATH": "1"} | dict(spec.environment)
+    return kept | counts | {TF32_OVERRIDE: "0", "PYTHONFAULTHANDLER": "1", "PYTHONSAFEPATH": "1"} | dict(spec.environment)

@@ -30,7 +30,7 @@ from quantfleet_worker.execution.child import Report
 from quantfleet_worker.probes.watching import watch_over
 from quantfleet_worker.tasks.affinity import pin_all_threads, pinned_cores
 from quantfleet_worker.tasks.contenders import Contender, Inputs
-from quantfleet_worker.tasks.loading import load_variant, path_of, shapes_at
+from quantfleet_worker.tasks.loading import load_variant, path_of, settled, shapes_at
 from quantfleet_worker.tasks.memory import peak_memory_mb
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.timing import Times
@@ -69,7 +69,7 @@ class _Bench:
         self._refusal: QuantfleetError | None = None
         self._variants = work.variants
         self._samples: list[bytes] = []
-        self._counts: dict[tuple[str, int], NodeCounts] = {}
+        self._counts: dict[tuple[str, int, int], NodeCounts] = {}
         self._started = time.time()
         self._blocks = 0
         self._cells = len(work.threads) * len(work.batch_sizes) * len(work.modes)
@@ -137,14 +137,18 @@ class _Bench:
         return contenders
 
     def _contender(self, variant: Variant, protocol: Protocol) -> Contender:
-        shapes = shapes_at(self._work.input_shapes, protocol.batch)
-        options = LoadOptions(variant.precision, protocol.threads, protocol.batch, shapes=shapes)
+        options = self._options(variant, protocol)
         form, session = load_variant(self._engine, variant, options, self._workspace, self._here, form=self._work.form)
         contender = self._inputs.contender(session, form, protocol)
-        key = (key_of(variant).name, protocol.threads)
+        # An engine that is built for a batch size may choose other kernels for another.
+        key = (key_of(variant).name, protocol.threads, protocol.batch)
         if key not in self._counts:
             self._counts[key] = session.node_counts()
         return contender
+
+    def _options(self, variant: Variant, protocol: Protocol) -> LoadOptions:
+        shapes = shapes_at(self._work.input_shapes, protocol.batch)
+        return LoadOptions(variant.precision, protocol.threads, protocol.batch, shapes=shapes)
 
     def _keep(
         self,
@@ -168,7 +172,7 @@ class _Bench:
             if name != _BASELINE and _BASELINE in timed:
                 found = speedup(timed[_BASELINE], blocks)
                 ratio = Ratio(found.value, found.low, found.high)
-            counts = self._counts[name, protocol.threads]
+            counts = self._counts[name, protocol.threads, protocol.batch]
             settings = contender.session.settings_in_effect() | {"cores": _listed(pinned_cores())}
             self._rows.append(
                 Measured(
@@ -203,7 +207,7 @@ class _Bench:
             self._engine.name,
             path_of(variant, contender.form, self._workspace),
             contender,
-            LoadOptions(variant.precision, protocol.threads, protocol.batch),
+            settled(self._options(variant, protocol), contender.form, self._here),
             self._here.cores[: protocol.threads],
             self._workspace.scratch(f"feeds-{key_of(variant).name}"),
         )

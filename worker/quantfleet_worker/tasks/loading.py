@@ -37,9 +37,12 @@ def load_variant(
 ) -> tuple[ModelForm, Session]:
     """The chosen form, which is `form` where that was asked for, and a session of it."""
     chosen = form_for(engine, variant, form, here)
-    kept = Path(here.kept) if here.kept else None
-    settled = replace(options, form=chosen.form, kept=kept)
-    return chosen, engine.load(path_of(variant, chosen, workspace), settled)
+    return chosen, engine.load(path_of(variant, chosen, workspace), settled(options, chosen, here))
+
+
+def settled(options: LoadOptions, form: ModelForm, here: Surroundings) -> LoadOptions:
+    """The options with what follows from the form, and from where the task runs."""
+    return replace(options, form=form.form, kept=Path(here.kept) if here.kept else None)
 
 
 def shapes_at(shapes: Sequence[InputShape], batch: int) -> tuple[tuple[str, tuple[int, ...]], ...]:

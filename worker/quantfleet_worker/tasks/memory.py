@@ -33,6 +33,9 @@ def peak_memory_mb(
         "precision": options.precision,
         "threads": options.threads,
         "batch": options.batch,
+        "form": options.form,
+        "shapes": options.shapes,
+        "kept": None if options.kept is None else str(options.kept),
     }
     outcome = ChildRun(RunSpec(cores, options.threads, _HANDLER)).run(json.dumps(request).encode())
     peak = outcome.usage.peak_rss_bytes if isinstance(outcome, Result) else None
@@ -43,7 +46,14 @@ def run_only(request: bytes, report: Report) -> bytes:
     """The handler of that child process."""
     asked = json.loads(request)
     report(0.0, "measuring memory")
-    options = LoadOptions(asked["precision"], asked["threads"], asked["batch"])
+    options = LoadOptions(
+        asked["precision"],
+        asked["threads"],
+        asked["batch"],
+        asked["form"],
+        tuple((name, tuple(shape)) for name, shape in asked["shapes"]),
+        None if asked["kept"] is None else Path(asked["kept"]),
+    )
     session = engine_named(asked["engine"]).load(Path(asked["model"]), options)
     with np.load(asked["feeds"]) as feeds:
         session.bind({name: feeds[key] for name, key in zip(asked["inputs"], feeds.files, strict=True)})

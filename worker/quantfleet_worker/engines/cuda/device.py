@@ -1,12 +1,15 @@
 """The GPU that this process computes on, as the CUDA runtime names it. Not for finding GPUs: see `probes.gpu`."""
 
+import os
 import uuid
 from dataclasses import dataclass
 
+from quantfleet_worker.execution.spec import TF32_OVERRIDE
 from quantfleet_worker.probes.gpu_conditions import clocks_mhz
 
 from .calls import call
 from .capability import Capability
+
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,10 @@ class CudaDevice:
 
 
 def settings(device: CudaDevice) -> dict[str, str]:
-    """The device and its clocks as they are now, for a session's settings in effect."""
+    """The device, its clocks as they are now, and what NVIDIA's libraries are told of TF32, for a session's settings in
+    effect."""
     clocks = {f"{name}_clock_mhz": str(value) for name, value in clocks_mhz(device.uuid).items()}
-    return {"gpu": str(device)} | clocks
+    return {"gpu": str(device), TF32_OVERRIDE: os.environ.get(TF32_OVERRIDE, "not set")} | clocks
 
 
 def current() -> CudaDevice:

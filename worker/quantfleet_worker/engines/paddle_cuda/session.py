@@ -82,7 +82,7 @@ class GpuSession(Session):
         told = read_summary(self._config.summary()) if self._config is not None else {}
         return {
             "paddle": str(self.paddle.__version__),
-            "gpu": str(self._device),
+            **device.settings(self._device),
             **told,
             "host_memory": self._transfers.host_memory(),
             "clock_of_parts": "CUDA events on the predictor's stream",
