@@ -90,27 +90,22 @@ def choose(
     A task that needs its measurement domain alone has priority: while one waits that some live device of the domain can
     serve, the domain takes no new shared tasks, so that it falls idle. A GPU's domain lies within its machine's: what
     holds the machine alone keeps the GPU idle too, while a measurement on the GPU, whose feeding core is no slot,
-    leaves the other cores to shared tasks. What waits for the whole machine goes before later measurements of a part of
-    it, which could take turns for ever. `live` are all places that take tasks.
+    leaves the other cores to shared tasks. Measurements whose domains meet go in the order of their age, whichever
+    device asks first: those of one device could else take turns for ever. `live` are all places that take tasks.
     """
     domain = place.facts.measurement_domain
     inside = [claim for claim in claims if _within(claim.domain, domain)]
     if any(claim.exclusive for claim in claims if _within(domain, claim.domain)):
         return []
-    neighbours = [other for other in live if _within(domain, other.facts.measurement_domain)]
-    waiting = [
-        candidate
-        for candidate in ready
-        if candidate.requirement.exclusive and any(suits(candidate, other, live) for other in neighbours)
-    ]
-    if waiting:
-        whole = [other for other in neighbours if other.facts.measurement_domain != domain]
-        for candidate in waiting:
-            if suits(candidate, place, live):
-                return [candidate] if not inside else []
-            if any(suits(candidate, other, live) for other in whole):
-                return []
-        return []
+    around = [other for other in live if _within(domain, other.facts.measurement_domain)]
+    parts = [other for other in live if _within(other.facts.measurement_domain, domain) and other not in around]
+    yields = False
+    for candidate in (c for c in ready if c.requirement.exclusive):
+        if suits(candidate, place, live):
+            return [candidate] if not (inside or yields) else []
+        if any(suits(candidate, other, live) for other in around):
+            return []
+        yields = yields or any(suits(candidate, other, live) for other in parts)
     shared = (c for c in ready if not c.requirement.exclusive)
     return [c for c in shared if suits(c, place, live)][: max(slots, 0)]
 

@@ -238,6 +238,18 @@ def test_a_measurement_that_waits_for_its_machine_stops_new_work_on_the_gpus() -
     assert names(choose(earlier, GPU, 1, claims_of(CPU, alone=False), MACHINE)) == ["earlier"]
 
 
+def test_measurements_that_would_meet_go_by_age_whichever_device_asks_first() -> None:
+    on_gpu, on_machine = candidate("gpu", GPU_ALONE, "device == cuda:0"), candidate("machine", ALONE)
+    assert choose([on_gpu, on_machine], CPU, 1, [], MACHINE) == [], "the GPU's came first"
+    assert names(choose([on_gpu, on_machine], GPU, 1, [], MACHINE)) == ["gpu"]
+    assert names(choose([on_machine, on_gpu], CPU, 1, [], MACHINE)) == ["machine"]
+    # A machine whose only core feeds its GPU is one domain.
+    whole = place("n1", replace(gpu(), measurement_domain="m1"))
+    assert choose([on_gpu, on_machine], CPU, 1, [], [CPU, whole]) == []
+    assert names(choose([on_gpu, on_machine], whole, 1, [], [CPU, whole])) == ["gpu"]
+    assert names(choose([on_gpu, on_machine], CPU, 1, [], [CPU])) == ["machine"], "nobody waits for a GPU that is gone"
+
+
 def test_a_phone_is_measured_whatever_its_host_does() -> None:
     hanging = place("n1", phone())
     places = [*MACHINE, hanging, place("n1", phone("9f3a2"))]

@@ -1,3 +1,5 @@
+import time
+
 from quantfleet_domain.measurement.gpu_conditions import GpuConditions
 from quantfleet_domain.measurement.quiet import judge
 from quantfleet_worker.probes.watching import watch_over
@@ -17,3 +19,12 @@ def test_a_gpu_that_cannot_be_watched_is_not_called_quiet() -> None:
     watch.sample()
     assert watch.conditions().gpu == GpuConditions()
     assert "nothing could be watched on the GPU" in judge(watch.conditions()).reasons
+
+
+def test_of_a_gpus_host_the_feeding_core_is_watched_and_not_how_many_want_to_run_elsewhere() -> None:
+    watch = watch_over("cuda", [0], (), [0, 1], {})
+    watch.sample()
+    time.sleep(0.05)  # the kernel counts time in ticks of 10 ms
+    watch.sample()
+    assert watch.conditions().run_queue is None
+    assert watch.conditions().other_cpu_share is not None

@@ -13,7 +13,11 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class Watch:
-    """The host, and the GPU of this UUID where there is one."""
+    """The host, and the GPU of this UUID where there is one.
+
+    A GPU is measured beside other work on its host, whose threads are nobody's disturbance as long as they leave the
+    feeding core alone: how many want to run somewhere is not told then.
+    """
 
     def __init__(self, host: ConditionsWatch, gpu: GpuConditionsWatch | None) -> None:
         self._host = host
@@ -29,7 +33,7 @@ class Watch:
     def conditions(self) -> Conditions:
         """What was seen from the first sample to the last."""
         seen = self._host.conditions()
-        return seen if self._gpu is None else replace(seen, gpu=self._gpu.conditions())
+        return seen if self._gpu is None else replace(seen, run_queue=None, gpu=self._gpu.conditions())
 
 
 def watch_over(
@@ -40,6 +44,9 @@ def watch_over(
     environment: Mapping[str, str] = os.environ,
 ) -> Watch:
     """The watch for a device of this `kind` that is fed by `cores`; a GPU is the one that this process sees, by the
-    UUID in CUDA_VISIBLE_DEVICES. The rest as for `ConditionsWatch`."""
-    gpu = GpuConditionsWatch(environment.get(_VISIBLE, "").split(",")[0], own_pids) if kind == "cuda" else None
-    return Watch(ConditionsWatch(cores, own_pids, domain=domain), gpu)
+    UUID in CUDA_VISIBLE_DEVICES, and its domain are these cores. The rest as for `ConditionsWatch`."""
+    if kind != "cuda":
+        return Watch(ConditionsWatch(cores, own_pids, domain=domain), None)
+    gpu = GpuConditionsWatch(environment.get(_VISIBLE, "").split(",")[0], own_pids)
+    # The worker's other processes run on other cores too: what they use there must not excuse what others use here.
+    return Watch(ConditionsWatch(cores, domain=cores), gpu)
