@@ -1,7 +1,7 @@
 """The nodes of the fleet: what they are, whether they live, and in which run. Not for their certificates."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from quantfleet_coordinator.store.records import NodeRecord
@@ -12,6 +12,9 @@ from quantfleet_protos.v1 import control_pb2, fleet_pb2
 from quantfleet_wire.codec import decode
 
 IN_SERVICE, CORDONED, DRAINING, REVOKED = "in-service", "cordoned", "draining", "revoked"
+
+Devices = Mapping[tuple[str, str], DeviceFacts]
+"""Facts as last registered, by node and device."""
 
 
 @dataclass

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_coordinator.nodes import Devices
 from quantfleet_domain.hardware.precisions import is_int8
-from quantfleet_domain.jobs.lifecycle import TaskKind, TaskState
+from quantfleet_domain.jobs.lifecycle import Task, TaskKind, TaskState
 from quantfleet_domain.jobs.measured import (
     BenchmarkResult,
     EvaluateResult,
@@ -17,7 +18,8 @@ from quantfleet_domain.jobs.task_results import (
 )
 
 
-def warnings(entry: JobEntry) -> Iterable[str]:
+
+def warnings(entry: JobEntry, devices: Devices) -> Iterable[str]:
     """The warnings of tasks, of makers that failed, of how tables came about, and of where figures were taken."""
     for name, result in entry.results.items():
         if isinstance(result, InspectResult | MergeResult | QuantizeResult | BenchmarkResult):
@@ -36,11 +38,11 @@ def warnings(entry: JobEntry) -> Iterable[str]:
         if model.calibration and model.calibration.scales:
             uncorrected = "" if model.calibration.data else ", with no samples to correct biases on"
             yield f"{model.name}: the job brought its scale table{uncorrected}"
-    yield from _of_places(entry)
+    yield from _of_places(entry, devices)
 
 
-def _of_places(entry: JobEntry) -> Iterable[str]:
-    """Whether INT8 ran as INT8, and latency and accuracy are of one form and of nodes of one kind."""
+def _of_places(entry: JobEntry, devices: Devices) -> Iterable[str]:
+    """Whether INT8 ran as INT8, and latency and accuracy are of one form and of devices of one kind."""
     kinds: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
     for name, detail in entry.plan.details.items():
         place = f"{detail.model}/{detail.target}"
@@ -48,15 +50,16 @@ def _of_places(entry: JobEntry) -> Iterable[str]:
         def kinds_of(quantization: str, place: str = place, detail: Detail = detail) -> tuple[set[str], set[str]]:
             return kinds.setdefault((place, detail.engine, quantization), (set(), set()))
 
+        where = _model_of(devices, entry.job.tasks[name])
         match entry.results.get(name):
             case BenchmarkResult() as result:
                 int8 = [row for row in result.rows if is_int8(row.precision)]
                 for row in int8:
-                    kinds_of(row.quantization)[0].add(f"{row.form} of {result.engine_version}")
+                    kinds_of(row.quantization)[0].add(f"{row.form} of {result.engine_version}{where}")
                 if any(row.quantizable_nodes and not row.int8_nodes for row in int8):
                     yield f"{detail.model}: {result.engine} ran none of the INT8 model's nodes in INT8"
             case EvaluateResult() as result if is_int8(result.precision):
-                kinds_of(result.quantization)[1].add(f"{result.form} of {result.engine_version}")
+                kinds_of(result.quantization)[1].add(f"{result.form} of {result.engine_version}{where}")
     for (place, engine, _), (timed, evaluated) in kinds.items():
         name = place.rpartition("/")[0]
         if len(evaluated) > 1:
@@ -64,3 +67,9 @@ def _of_places(entry: JobEntry) -> Iterable[str]:
         elif timed and evaluated and timed != evaluated:
             ran, judged = ", ".join(sorted(timed)), ", ".join(evaluated)
             yield f"{name}: on {engine} the latency is of form {ran}, the accuracy of form {judged} on another node"
+
+
+def _model_of(devices: Devices, task: Task) -> str:
+    """Which GPU or phone a task ran on, in words. What matters of a processor is in the form that it takes."""
+    facts = devices.get((task.node, task.device))
+    return "" if facts is None or facts.kind == "cpu" else f" on {facts.model_name}"

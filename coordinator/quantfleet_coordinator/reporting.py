@@ -1,13 +1,14 @@
 """From a job's results to its report: which figure goes where. Not for computing figures, nor for showing them."""
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
 from quantfleet_coordinator.absences import absences
 from quantfleet_coordinator.calibration_report import calibration
 from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_coordinator.nodes import Devices
 from quantfleet_coordinator.report_warnings import warnings
 from quantfleet_coordinator.training_report import trainings
 from quantfleet_domain.hardware.facts import DeviceFacts
@@ -36,14 +37,13 @@ from quantfleet_domain.reporting.report import (
     SpeedupFigure,
 )
 
-Devices = Mapping[tuple[str, str], DeviceFacts]
 FP32 = VariantKey("fp32", "none")
 
 
 def write_report(entry: JobEntry, devices: Devices, read: Callable[[str], bytes]) -> Report:
     """The report of a job all of whose other tasks have ended.
 
-    `devices` are by (node, name) as last registered; `read` gives an artifact's bytes.
+    `read` gives an artifact's bytes.
     """
     results = tuple(_results(entry))
     absent = tuple(dict.fromkeys(absences(entry)))
@@ -68,7 +68,7 @@ def write_report(entry: JobEntry, devices: Devices, read: Callable[[str], bytes]
         results=results,
         absent=absent,
         gates=gates.evaluate(entry.spec.gates, results),
-        warnings=tuple(warnings(entry)),
+        warnings=tuple(warnings(entry, devices)),
         training=trainings(entry),
     )
 

@@ -8,6 +8,8 @@ from tests.domain.jobs import sample_jobs
 
 from quantfleet_coordinator.absences import absences
 from quantfleet_coordinator.jobs.entry import JobEntry
+from quantfleet_coordinator.nodes import Devices
+from quantfleet_coordinator.report_warnings import warnings
 from quantfleet_coordinator.reporting import write_report
 from quantfleet_coordinator.servicers.delivery import delivered_files
 from quantfleet_coordinator.store.records import JobRecord
@@ -68,6 +70,18 @@ def report_of(
     failed: str = "",
 ) -> Report:
     """The report of a job whose two INT8 evaluation shards ran in these forms, or whose tasks named so `failed`."""
+    entry, devices = entry_of(benchmark, forms, version, facts, failed)
+    return write_report(entry, devices, lambda _: b"")
+
+
+def entry_of(
+    benchmark: BenchmarkResult,
+    forms: tuple[str, str],
+    version: str = "1.0",
+    facts: DeviceFacts | None = None,
+    failed: str = "",
+) -> tuple[JobEntry, Devices]:
+    """That job, and its devices."""
     spec = job_spec(shards=1)
     record = JobRecord("j", "r", "d", "test", "u", encode(spec, job_pb2.JobSpec).SerializeToString(), "running", 0, 0)
     entry = JobEntry.create(record, {})
@@ -90,7 +104,7 @@ def report_of(
             outcome = ClassOutcome(labels, labels, best)
             results[name] = EvaluateResult("onnxruntime-cpu", version, detail.precision, kind, form, first, outcome)
     entry.results.update({name: result for name, result in results.items() if not failed or failed not in name})
-    return write_report(entry, {("n1", "cpu:0"): facts or device()}, lambda _: b"")
+    return entry, {("n1", "cpu:0"): facts or device()}
 
 
 def accuracies(report: Report) -> Mapping[str, float]:
@@ -111,6 +125,18 @@ def test_an_accuracy_of_another_form_than_was_timed_is_told() -> None:
     assert "u8s8-paired of 1.0" in other
     (mixed,) = report_of(benchmark, ("u8s8", "u8s8-paired")).warnings
     assert "different kinds" in mixed
+
+
+def test_an_accuracy_of_another_gpu_than_was_timed_is_told() -> None:
+    entry, devices = entry_of(timed(row("fp32"), row("int8", "s8s8", 3)), ("s8s8", "s8s8"))
+    names = {name: "cuda:0" if "/benchmark/" in name else "cuda:1" for name in entry.job.tasks}
+    entry.job = Job("j", {name: replace(task, device=names[name]) for name, task in entry.job.tasks.items()})
+    other = replace(sample_jobs.T4, name="NVIDIA L4")
+    both = {("n1", "cuda:0"): sample_jobs.gpu(), ("n1", "cuda:1"): replace(sample_jobs.gpu("cuda:1"), gpu=other)}
+    (warning,) = warnings(entry, both)
+    assert "s8s8 of 1.0 on Tesla T4" in warning
+    assert "s8s8 of 1.0 on NVIDIA L4" in warning
+    assert tuple(warnings(entry, both | {("n1", "cuda:1"): sample_jobs.gpu("cuda:1")})) == ()
 
 
 def test_an_int8_model_of_which_nothing_ran_in_int8_is_told() -> None:

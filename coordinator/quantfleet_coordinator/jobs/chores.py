@@ -8,7 +8,8 @@ from dataclasses import replace
 from quantfleet_coordinator.calibrating import Calibrating, kept_partials
 from quantfleet_coordinator.jobs.entry import JobEntry, digest_of, manifests_of, result_bytes
 from quantfleet_coordinator.jobs.ledger import Ledger
-from quantfleet_coordinator.reporting import Devices, write_report
+from quantfleet_coordinator.nodes import Devices
+from quantfleet_coordinator.reporting import write_report
 from quantfleet_coordinator.store.base import storable
 from quantfleet_domain.errors import Category, ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Task, TaskKind, TaskState

@@ -62,8 +62,15 @@ class OnnxRuntimeTensorRt(Engine):
         require_linked(tensorrt)
         here = device.current()
         scratch = None if options.kept else tempfile.TemporaryDirectory(prefix="quantfleet-ort-")
-        facts = {"gpu": str(here), "onnxruntime": version(), "tensorrt": tensorrt, "model": opened.digest}
-        name = f"onnxruntime-tensorrt-{_digest(facts | {'flags': ','.join(chosen.flags)})}"
+        facts = {
+            "gpu": str(here),
+            "onnxruntime": version(),
+            "tensorrt": tensorrt,
+            "model": opened.digest,
+            "flags": ",".join(chosen.flags),
+            "shapes": repr(options.shapes or options.batch),
+        }
+        name = f"onnxruntime-tensorrt-{_digest(facts)}"
         folder = Path(scratch.name if scratch else str(options.kept)) / name
         folder.mkdir(parents=True, exist_ok=True)
         if opened.cache is not None:
@@ -95,8 +102,8 @@ def provider_options(chosen: BuildPlan, folder: Path) -> Mapping[str, str]:
     """The TensorRT provider's options for a plan; engines, timings and the calibration table are in `folder`.
 
     Names as in ONNX Runtime, core/providers/tensorrt/tensorrt_execution_provider_info.cc, and in 1.31's library. The
-    provider names a kept engine after the model's file and its nodes, and neither after weights nor ranges: a folder is
-    of one model, one GPU and one plan only.
+    provider names a kept engine after the model's file and its nodes, and neither after weights nor ranges; and it
+    widens a kept engine to every shape that it meets. So a folder is of one model, one GPU, one plan and one shape.
     """
     options = {
         "trt_fp16_enable": str("FP16" in chosen.flags),
