@@ -6,7 +6,7 @@ from quantfleet_domain.reporting import words
 from quantfleet_domain.reporting.origins import calibration, outliers, scores, training
 from quantfleet_domain.reporting.report import Report, Result
 from quantfleet_domain.reporting.section import Section as Section
-from quantfleet_domain.reporting.table import METRIC_LABELS, Table
+from quantfleet_domain.reporting.table import METRIC_LABELS, Row, Table
 
 
 def latency(table: Table, precisions: Sequence[str]) -> Section:
@@ -27,14 +27,19 @@ def latency(table: Table, precisions: Sequence[str]) -> Section:
         )
         for row in table.rows
     )
-    noisy = [
-        f"{row.model} on {row.engine} ({', '.join(words.precision_label(p) for p in row.noisy)})"
-        for row in table.rows
-        if row.noisy
-    ]
+    noisy = [(row, ", ".join(words.precision_label(p) for p in row.noisy)) for row in table.rows if row.noisy]
+    beside = [(row, words.precision_label(row.judged)) for row in table.rows if row.judged not in ("", "int8")]
+    notes = (
+        _note("Noisy (why: see conditions)", noisy),
+        _note(f"The {metric} under INT8 is that of another precision", beside),
+    )
+    return Section(table.title, header, rows, frozenset(range(3, len(header) - 1)), " ".join(filter(None, notes)))
+
+
+def _note(what: str, of: Sequence[tuple[Row, str]]) -> str:
     # A model that is quantized in several ways has a row for each, of one measurement.
-    note = f"Noisy (why: see conditions): {'; '.join(dict.fromkeys(noisy))}." if noisy else ""
-    return Section(table.title, header, rows, frozenset(range(3, len(header) - 1)), note)
+    places = dict.fromkeys(f"{row.model} on {row.engine} ({precisions})" for row, precisions in of)
+    return f"{what}: {'; '.join(places)}." if places else ""
 
 
 def remaining(report: Report) -> tuple[Section, ...]:

@@ -1,8 +1,9 @@
 """The report in the field's table form: one table per mode, threads and batch. Not for writing it down."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from quantfleet_domain.hardware.precisions import is_int8
 from quantfleet_domain.reporting.making import Calibration
 from quantfleet_domain.reporting.report import (
     FleetDevice,
@@ -36,8 +37,10 @@ class Row:
     """One model on one engine and device in one measurement, quantized in one way.
 
     `cells` are mean latencies in ms by precision, rounded as they are shown; `max_speedup` is FP32 over the fastest
-    INT8 cell and so follows from them. `accuracy_*` are in percent; `method` is how it was quantized, or empty.
-    `noisy` names the precisions whose figure was disturbed.
+    INT8 cell and so follows from them. `accuracy_*` are in percent; `judged` is the precision that `accuracy_int8` is
+    of: plain INT8 where that was evaluated, else what has FP16 beside; empty without it. `method` is how it was
+    quantized, or empty, with the form where that alone tells two rows apart. `noisy` names the precisions whose figure
+    was disturbed.
     """
 
     model: str
@@ -47,6 +50,7 @@ class Row:
     max_speedup: float | None
     accuracy_fp32: float | None
     accuracy_int8: float | None
+    judged: str
     method: str
     noisy: tuple[str, ...]
 
@@ -137,21 +141,26 @@ def _rows(report: Report, results: Sequence[Result], metric: str) -> tuple[Row, 
         groups.setdefault((result.model, result.node, result.device, result.engine, measurement), []).append(result)
     names = hardware_names(report.fleet)
     rows: list[Row] = []
+    forms: list[str] = []
     for (_, node, device, _, _), group in groups.items():
         methods = list(dict.fromkeys(r.quantization for r in group if r.quantization != "none")) or ["none"]
         hardware = names.get((node, device), f"{node}/{device}")
-        rows.extend(
-            _row(report, [r for r in group if r.quantization in ("none", method)], method, hardware, metric)
-            for method in methods
-        )
-    return tuple(rows)
+        for method in methods:
+            rows.append(_row(report, [r for r in group if r.quantization in ("none", method)], method, hardware, metric))
+            forms.append(", ".join(dict.fromkeys(r.form for r in group if r.quantization == method and r.form)))
+    named = [(row.model, row.engine, row.hardware, row.method) for row in rows]
+    return tuple(
+        replace(row, method=f"{row.method}, {form}") if form and named.count(name) > 1 else row
+        for row, form, name in zip(rows, forms, named, strict=True)
+    )
 
 
 def _row(report: Report, group: Sequence[Result], method: str, hardware: str, metric: str) -> Row:
     cells = {r.precision: round_ms(r.latency_ms.mean) for r in group if r.latency_ms}
-    quantized = [value for precision, value in cells.items() if precision.startswith("int8")]
+    quantized = [value for precision, value in cells.items() if is_int8(precision)]
     of_precision = {r.precision: figure.value for r in group if (figure := r.accuracy_of(metric))}
     calibration = report.calibration.get(group[0].model)
+    judged = next((p for p in PRECISION_LABELS if is_int8(p) and p in of_precision), "")
     label = "" if method == "none" else method
     if method == "static" and calibration:  # other methods have ranges of their own
         label = f"{method}, {_calibrator(calibration)}"
@@ -162,7 +171,8 @@ def _row(report: Report, group: Sequence[Result], method: str, hardware: str, me
         cells=cells,
         max_speedup=round(cells["fp32"] / min(quantized), 2) if quantized and "fp32" in cells else None,
         accuracy_fp32=of_precision.get("fp32"),
-        accuracy_int8=next((v for precision, v in of_precision.items() if precision.startswith("int8")), None),
+        accuracy_int8=of_precision.get(judged),
+        judged=judged,
         method=label,
         noisy=tuple(r.precision for r in group if r.quiet is False),
     )

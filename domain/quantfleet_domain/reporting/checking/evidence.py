@@ -14,6 +14,10 @@ from quantfleet_domain.reporting.report import GateResult, Report, Result
 _SLACK = 1e-9
 """Relative. Other software may have added in another order; it is far below any digit that means something."""
 
+_CLOCKS, _TICK_MS = 1e-3, 2e-3
+"""Parts are by the device's clock, and the whole by the host's: how far the two may run apart, relative, and by how
+much the ticks of both may add up."""
+
 _ASCENDING = ("min", "median", "p90", "p95", "p99", "max")
 
 
@@ -40,6 +44,7 @@ def _faults(result: Result, report: Report) -> Iterator[tuple[Rule, str, str]]:
         yield from _throughput(result, result.latency_ms)
         yield from _speedup(result, result.latency_ms, report)
         yield from _end2end(result, result.latency_ms, report)
+        yield from _parts(result, result.latency_ms)
 
 
 def _provenance(result: Result, report: Report) -> Iterator[tuple[Rule, str, str]]:
@@ -111,6 +116,17 @@ def _end2end(result: Result, latency: LatencySummary, report: Report) -> Iterato
             runtime = f"{other.latency_ms.mean:.6g} ms (results[{at}])"
             what = f"{latency.mean:.6g} ms is not above the runtime latency that it contains, {runtime}"
             yield Rule.END2END, "latency_ms.mean", what
+
+
+def _parts(result: Result, latency: LatencySummary) -> Iterator[tuple[Rule, str, str]]:
+    """A run that returns before its device is done would have parts that are longer than itself."""
+    total = sum(result.parts_ms.values())
+    if total > latency.mean * (1 + _CLOCKS) + _TICK_MS:
+        what = f"{total:.6g} ms together are longer than the run that they are parts of, {latency.mean:.6g} ms"
+        yield Rule.PARTS, "parts_ms", what
+    for name, value in result.parts_ms.items():
+        if value < 0:
+            yield Rule.PARTS, f"parts_ms.{name}", f"{value:.6g} ms is below 0"
 
 
 def _gate(part: str, gate: GateResult, report: Report) -> Iterator[Finding]:

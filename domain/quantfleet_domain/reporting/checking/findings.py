@@ -22,6 +22,7 @@ class Rule(StrEnum):
     PERCENTILES = "percentiles"
     THROUGHPUT = "throughput"
     ACCURACY = "accuracy"
+    PARTS = "parts"
     GATE = "gate"
     PROVENANCE = "provenance"
     DEFINITION = "definition"

@@ -51,6 +51,16 @@ def test_a_report_as_jobs_write_it_has_nothing_to_find(make: Any) -> None:
     assert checked.judged == {"results": len(make().results), "gates": 3}
 
 
+def test_parts_that_are_longer_than_their_run_are_a_fault() -> None:
+    latency = sample_report().results[FP32].latency_ms
+    assert latency
+    whole = {"h2d": latency.mean / 4, "compute": latency.mean / 2, "d2h": latency.mean / 4}
+    assert found(changed(FP32, parts_ms=whole)) == []
+    late = the(changed(FP32, parts_ms=whole | {"compute": latency.mean}))
+    assert (late.rule, late.where) == (Rule.PARTS, "parts_ms")
+    assert the(changed(FP32, parts_ms={"h2d": -0.1, "compute": 1.0})).where == "parts_ms.h2d"
+
+
 def test_percentiles_that_a_phone_does_not_tell_are_no_fault_and_survive_being_written() -> None:
     report = phone_report()
     rows = {Rule.PERCENTILES} & {finding.rule for finding in check_report(report).findings}
