@@ -9,6 +9,8 @@ from quantfleet_coordinator.jobs.entry import JobEntry, digest_of, result_bytes
 from quantfleet_coordinator.jobs.ledger import Ledger
 from quantfleet_coordinator.store.base import Record, storable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.finite import not_finite
+from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.jobs.lifecycle import Completed, Failed, Failure, Leased, Starved, Task, TaskState
 from quantfleet_domain.jobs.measured import BenchmarkResult
 from quantfleet_domain.jobs.placement import Candidate, Claim, Place, choose, reason, why_not
@@ -16,7 +18,7 @@ from quantfleet_domain.jobs.results import check_result
 from quantfleet_domain.jobs.task_results import Result
 from quantfleet_domain.jobs.validation import is_readable
 from quantfleet_protos.v1 import fleet_pb2, task_pb2
-from quantfleet_wire.codec import encode
+from quantfleet_wire.codec import decode, encode
 
 _log = logging.getLogger(__name__)
 LONGEST_POLL_S = 30.0
@@ -35,13 +37,16 @@ class Dispatcher:
     async def register(self, node: str, request: fleet_pb2.RegisterRequest) -> None:
         """Begin a new run of a node; whatever its previous run held is lost, and goes to whoever asks next.
 
-        Raises QuantfleetError(USAGE) for names that cannot be.
+        Raises QuantfleetError(USAGE) for names and facts that cannot be.
         """
-        names = [request.incarnation, *(device.device for device in request.devices)]
+        names = [request.incarnation, *(name for d in request.devices for name in (d.device, d.measurement_domain))]
         if not all(name and is_readable(name) for name in names):
             raise QuantfleetError(
                 ErrorCode.USAGE, f"node {node} has a run or a device without a proper name", "start its worker again"
             )
+        facts = (decode(device, DeviceFacts) for device in request.devices)
+        if wrong := next(filter(None, map(not_finite, facts)), ""):
+            raise QuantfleetError(ErrorCode.USAGE, f"a fact of node {node} is none: {wrong}", "start its worker again")
         known = self._ledger.nodes.get(node)
         fenced = known.record.incarnation not in ("", request.incarnation)
         record = self._ledger.nodes.register(node, request)

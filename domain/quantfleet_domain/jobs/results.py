@@ -3,6 +3,7 @@
 import math
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.finite import not_finite
 from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
 from quantfleet_domain.jobs.assignment import slices_of
 from quantfleet_domain.jobs.lifecycle import TaskKind
@@ -34,7 +35,7 @@ def check_result(detail: Detail, asked: Work | None, result: Result) -> None:
     Raises QuantfleetError(WORKER_FAILED) for what later tasks or the report could not work with.
     """
     outside = (f"{name!r} leads out of its directory" for name in _paths(result) if not is_inside(name))
-    wrong = _wrong(detail, asked, result) or next(outside, "")
+    wrong = _wrong(detail, asked, result) or next(outside, "") or not_finite(result)
     if wrong:
         raise QuantfleetError(
             ErrorCode.WORKER_FAILED,
@@ -55,8 +56,11 @@ def _wrong(detail: Detail, asked: Work | None, result: Result) -> str:
             return _differs("number of samples", samples, count) or ("" if sums else "it brings no sums")
         case TaskKind.TRAIN, TrainResult(method=method, best=best):
             assert isinstance(asked, TrainWork)
-            brought = {made.runtime for made in best.made if made.forms}
-            return _differs("method", method, detail.quantization) or _differs("runtimes", brought, {*asked.runtimes})
+            # The best may be of an interval that an older version made, for every runtime that there was.
+            lacking = {*asked.runtimes} - {made.runtime for made in best.made if made.forms}
+            return _differs("method", method, detail.quantization) or (
+                f"it brings no model for runtimes {', '.join(sorted(lacking))}" if lacking else ""
+            )
         case TaskKind.QUANTIZE, QuantizeResult(runtime=runtime, forms=forms):
             return _differs("runtime", runtime, detail.runtime) or ("" if forms else "it brings no form")
         case TaskKind.BENCHMARK, BenchmarkResult(engine=engine):

@@ -8,7 +8,7 @@ from tests.coordinator.jobs.scripted_node import ScriptedNode, device, job_spec,
 
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.errors import ErrorCode
-from quantfleet_domain.hardware.facts import EngineFacts
+from quantfleet_domain.hardware.facts import EngineFacts, VnniSelfTest
 from quantfleet_protos.v1 import control_pb2
 from quantfleet_protos.v1.control_pb2_grpc import ControlStub
 from quantfleet_wire.identity import parse_peer
@@ -137,5 +137,19 @@ def test_a_registration_without_proper_names_changes_nothing(play: Play) -> None
         assert len(await node.acquire()) == 1
         silent = ScriptedNode(fleet.channel(await fleet.enrol("n2")), incarnation="")
         await refused(silent.acquire(), ErrorCode.INCARNATION_STALE)
+
+    play(scenario)
+
+
+def test_facts_that_no_report_could_hold_are_refused(play: Play) -> None:
+    async def scenario(fleet: LocalFleet) -> None:
+        node = await join(fleet, "n1")
+        tested = VnniSelfTest(1.0, 2.0, float("nan"), "int8-fast")
+        node.devices = (replace(device(), hardware=replace(device().hardware, vnni=tested)),)
+        await refused(node.register(), ErrorCode.USAGE)
+        node.devices = (device(machine=""),)
+        await refused(node.register(), ErrorCode.USAGE)
+        node.devices = (device(),)
+        await node.register()
 
     play(scenario)

@@ -13,6 +13,8 @@ from quantfleet_domain.jobs.measured import (
     BoxOutcome,
     ClassOutcome,
     EvaluateResult,
+    Measured,
+    Part,
     PixelOutcome,
 )
 from quantfleet_domain.jobs.plan import make_plan
@@ -27,7 +29,9 @@ from quantfleet_domain.jobs.task_results import (
     SumsResult,
     TrainResult,
 )
-from quantfleet_domain.jobs.work import ModelForm
+from quantfleet_domain.jobs.work import ModelForm, RuntimeForms
+from quantfleet_domain.measurement.latency import LatencySummary
+from quantfleet_domain.measurement.quiet import Conditions
 
 
 def _evaluated(**fields: object) -> EvaluateResult:
@@ -37,12 +41,18 @@ def _evaluated(**fields: object) -> EvaluateResult:
     return replace(result, **fields)  # type: ignore[arg-type]  # fields of the dataclass
 
 
+BENCHMARK = "net/benchmark/0/onnxruntime-cpu"
+LATENCY = LatencySummary(1.0, None, 1.0, 1.0, None, None, None, None, 5)
+PARTS = (Part("h2d", 1.0),)
+MEASURED = Measured(
+    "fp32", "none", "", "runtime", 1, 1, LATENCY, None, True, (), Conditions(), (), 0, 0, (), 7, (), parts=PARTS
+)  # fmt: skip
 GOOD: dict[str, Result] = {
     "net/inspect": InspectResult(ONNX, ONNX, NUMERICS, (), ()),
     "net/calibrate/0": CalibrateResult((ONNX,), 6, 1.0, "numpy"),
     "net/correct/0/0": SumsResult(ONNX, 6, 1.0),
     "net/quantize/onnx": QuantizeResult("onnx", (ModelForm("u8s8", (ONNX,)),), ()),
-    "net/benchmark/0/onnxruntime-cpu": BenchmarkResult("onnxruntime-cpu", "1", "cpu:0", 1.0, 1, 1, 1, (), (), ONNX),
+    BENCHMARK: BenchmarkResult("onnxruntime-cpu", "1", "cpu:0", 1.0, 1, 1, 1, (), (), ONNX),
     "net/evaluate/0/onnxruntime-cpu/int8/static/1": _evaluated(),
 }
 
@@ -99,6 +109,15 @@ def test_a_result_that_nothing_could_be_done_with_is_refused(task: str, result: 
     assert caught.value.code is ErrorCode.WORKER_FAILED
 
 
+@pytest.mark.parametrize("figure", [float("nan"), float("inf")])
+def test_a_figure_that_is_no_number_is_refused_with_its_name(figure: float) -> None:
+    result = GOOD[BENCHMARK]
+    assert isinstance(result, BenchmarkResult)
+    _check(BENCHMARK, replace(result, rows=(MEASURED,)))
+    with pytest.raises(QuantfleetError, match=r"rows\.parts\.mean_ms is (nan|inf)"):
+        _check(BENCHMARK, replace(result, rows=(replace(MEASURED, parts=(Part("h2d", figure),)),)))
+
+
 def test_a_quantized_model_is_inspected_without_a_reference_graph() -> None:
     spec = job_spec(model_spec(calibration=None, quantized=True))
     plan = make_plan(spec)
@@ -113,6 +132,8 @@ def test_a_training_brings_its_model_for_every_runtime_that_can_measure_it() -> 
     whole = results["net/train/distill/0"]
     assert isinstance(whole, TrainResult)
     check_result(detail, work(spec, detail, results), whole)
+    more = (*whole.best.made, RuntimeForms("paddle-lite", whole.best.made[0].forms))
+    check_result(detail, work(spec, detail, results), replace(whole, best=replace(whole.best, made=more)))
     for made in ((), whole.best.made[:1], (whole.best.made[0], replace(whole.best.made[1], forms=()))):
         with pytest.raises(QuantfleetError, match="runtimes") as caught:
             check_result(detail, work(spec, detail, results), replace(whole, best=replace(whole.best, made=made)))

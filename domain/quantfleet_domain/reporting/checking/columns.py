@@ -46,7 +46,7 @@ class Column:
     unit_ms: Fraction | None
 
 
-_NAME = r"(?<![a-z0-9])(?:fp32|float32|fp16|float16|bf16|bfloat16|int8)(?:\s*\+\s*[a-z0-9]+)*(?![a-z0-9])"
+_NAME = r"(?<![a-z0-9])(?:fp32|float32|fp16|float16|bf16|bfloat16|int8|int16)(?:\s*\+\s*[a-z0-9]+)*(?![a-z0-9])"
 _PRECISION = re.compile(_NAME, re.IGNORECASE)
 _RATIO = re.compile(rf"({_NAME})\s*[/÷]\s*({_NAME})", re.IGNORECASE)
 _MODES = {
