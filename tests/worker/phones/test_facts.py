@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from quantfleet_worker.phones.testing import AdbDevice, AdbServer
 from quantfleet_worker.phones.transports.adb import AdbTransport
 from quantfleet_worker.phones.transports.local import LocalTransport
 from quantfleet_worker.probes.cpu import cpu_facts
+from quantfleet_worker.probes.phones import domain_of
 
 CORE = """processor\t: {n}
 BogoMIPS\t: 38.40
@@ -129,3 +131,19 @@ def test_a_phone_that_hides_its_processor_is_an_error_that_names_it(
 
 def test_a_text_that_holds_anything_keeps_to_its_section() -> None:
     assert sections("@@ a/b\none\n@@two\n\n@@ c\n") == {"a/b": "one\n@@two\n\n", "c": ""}
+
+
+@pytest.mark.parametrize(
+    ("boot", "serial", "domain"),
+    [
+        ("4f9c1a52-0d1b-4c60-9f0e-0c4a7d7c9b11", "0A1B", "4f9c1a52-0d1b-4c60-9f0e-0c4a7d7c9b11"),
+        ("", "0A1B", "phone/0A1B"),
+        ("4f9c1a52-0d1b-4c60-9f0e-0c4a7d7c9b11/GPU-1", "0A1B", "phone/0A1B"),
+        ("\x07", "a\x07b", "phone/pixel"),
+        ("", "", "phone/pixel"),
+    ],
+)
+def test_a_phone_is_measured_alone_by_what_it_says_if_that_is_an_id_at_all(
+    boot: str, serial: str, domain: str
+) -> None:
+    assert domain_of(replace(described(BOARD, "ssh", ""), boot=boot, serial=serial), "pixel") == domain

@@ -68,6 +68,8 @@ def test_without_an_interpreter_there_is_none(file: Path) -> None:
         ("address: -oProxyCommand=x", "address: board", "'-oProxyCommand=x' is no address", "dash"),
         ("directory: tmp", "directory: /tmp/quantfleet/", "'tmp' is no directory of its own", "absolute"),
         ("directory: /", "directory: /tmp/quantfleet/", "'/' is no directory of its own", "absolute"),
+        ("name: a,b", "name: rk3588", "'a,b' cannot be a phone's name", "63 letters"),
+        ("name: ../x", "name: rk3588", "'../x' cannot be a phone's name", "63 letters"),
         ("name: pixel", "name: rk3588", "2 phones are called 'pixel'", "a name of its own"),
         ("", "    directory: /tmp/quantfleet/\n", "3:5: this phone has no directory", "write `directory:`"),
         ("phones: [", "phones:", "this is no YAML", "mend"),

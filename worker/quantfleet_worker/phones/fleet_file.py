@@ -1,5 +1,6 @@
 """Reads the file in which a worker's owner lists the phones that hang on the host. Not for looking at them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from quantfleet_worker.phones.transports.ssh import SshTransport
 
 ABI_OF = {"armv8": "arm64-v8a", "armv7": "armeabi-v7a"}
 """Android's name of the interface for each of Paddle Lite's builds."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
 _ALWAYS = ("name", "transport", "benchmark_bin", "power_mode")
 _KEYS = {
     "adb": (*_ALWAYS, "address", "directory"),
@@ -76,11 +78,19 @@ def _phone(value: Value, base: Path) -> ListedPhone:
     if not found:
         raise tools.error("no build of benchmark_bin is named", f"name one at least: {', '.join(ABI_OF)}")
     return ListedPhone(
-        name=_wanted(value, keys, "name").word(),
+        name=_name(_wanted(value, keys, "name")),
         transport=_transport(kind, value, keys),
         tools=found,
         power_mode=keys["power_mode"].choice("power mode", POWER_MODES) if "power_mode" in keys else POWER_MODES[0],
     )
+
+
+def _name(value: Value) -> str:
+    """It becomes a device's name, and with it one of Ray's resources, whose list is cut at commas."""
+    if not _NAME.fullmatch(value.word()):
+        what = f"{value.word()!r} cannot be a phone's name"
+        raise value.error(what, "use up to 63 letters, digits, dots, colons, hyphens and underscores")
+    return value.word()
 
 
 def _transport(kind: str, value: Value, keys: Mapping[str, Value]) -> Transport:

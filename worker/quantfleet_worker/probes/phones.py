@@ -1,6 +1,7 @@
 """The phones that hang on this host as devices. Not for what a phone says of itself: see `phones.facts`."""
 
 import logging
+import re
 from pathlib import Path
 
 from quantfleet_domain.errors import QuantfleetError
@@ -13,6 +14,8 @@ from quantfleet_worker.phones.opt import installed_version
 from quantfleet_worker.phones.phone import DEVICE
 
 _log = logging.getLogger(__name__)
+_BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SERIAL = re.compile(r"[\w.:-]+")
 
 
 def phone_devices(file: Path, core: int) -> tuple[DeviceFacts, ...]:
@@ -52,13 +55,22 @@ def _device(phone: ListedPhone, seen: Found, core: int, version: str, missing: s
         engines=tuple(_engine(name, abi, phone, seen, version, missing) for name, abi in ABI_OF_ENGINE.items()),
         cores=tuple(range(hardware.logical_cores)),
         slots=(0,),
-        # The kernel's id of its boot: a phone that is this host, or a node of its own, shares its machine's domain.
-        measurement_domain=seen.boot or f"phone/{seen.serial or phone.name}",
+        measurement_domain=domain_of(seen, phone.name),
         numerics_isa=numerics_isa(hardware.architecture, hardware.isa),
         verified=True,
         phone=seen.phone,
         feeding=(core,),
     )
+
+
+def domain_of(seen: Found, name: str) -> str:
+    """What must be idle while a phone of this name is measured: the kernel's id of its boot, as that of a machine, for
+    a phone that is this host, or a node of its own, shares its machine's domain. Where the phone tells no such id, its
+    serial number, or its name.
+    """
+    if _BOOT_ID.fullmatch(seen.boot):
+        return seen.boot
+    return f"phone/{seen.serial if _SERIAL.fullmatch(seen.serial) else name}"
 
 
 def _engine(name: str, abi: str, phone: ListedPhone, seen: Found, version: str, missing: str) -> EngineFacts:
