@@ -18,7 +18,6 @@ from quantfleet_domain.jobs.task_results import (
 )
 
 
-
 def warnings(entry: JobEntry, devices: Devices) -> Iterable[str]:
     """The warnings of tasks, of makers that failed, of how tables came about, and of where figures were taken."""
     for name, result in entry.results.items():

@@ -128,7 +128,7 @@ def test_an_accuracy_of_another_form_than_was_timed_is_told() -> None:
 
 
 def test_an_accuracy_of_another_gpu_than_was_timed_is_told() -> None:
-    entry, devices = entry_of(timed(row("fp32"), row("int8", "s8s8", 3)), ("s8s8", "s8s8"))
+    entry, _ = entry_of(timed(row("fp32"), row("int8", "s8s8", 3)), ("s8s8", "s8s8"))
     names = {name: "cuda:0" if "/benchmark/" in name else "cuda:1" for name in entry.job.tasks}
     entry.job = Job("j", {name: replace(task, device=names[name]) for name, task in entry.job.tasks.items()})
     other = replace(sample_jobs.T4, name="NVIDIA L4")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-CPU = "onnxruntime"
 GPU = "onnxruntime-gpu"
 """The distribution with the providers for NVIDIA GPUs; it has the CPU's too."""
 

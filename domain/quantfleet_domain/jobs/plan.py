@@ -117,7 +117,7 @@ class _Drawing:
                 self._measurement(model, base, {k: own.get(k.quantization, task) for k, task in made_here.items()})
 
     def _native(self, base: Detail, inspected: str) -> str:
-        """The task in which an engine finds ranges by its own calibrator, on a device of the target that is measured."""
+        """The task in which an engine finds ranges by its own calibrator, on a device of the target."""
         detail = replace(base, kind=TaskKind.QUANTIZE, quantization="native")
         return self._add(native_task(detail), detail, (inspected,))
 

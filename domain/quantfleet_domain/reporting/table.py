@@ -146,7 +146,8 @@ def _rows(report: Report, results: Sequence[Result], metric: str) -> tuple[Row, 
         methods = list(dict.fromkeys(r.quantization for r in group if r.quantization != "none")) or ["none"]
         hardware = names.get((node, device), f"{node}/{device}")
         for method in methods:
-            rows.append(_row(report, [r for r in group if r.quantization in ("none", method)], method, hardware, metric))
+            compared = [r for r in group if r.quantization in ("none", method)]
+            rows.append(_row(report, compared, method, hardware, metric))
             forms.append(", ".join(dict.fromkeys(r.form for r in group if r.quantization == method and r.form)))
     named = [(row.model, row.engine, row.hardware, row.method) for row in rows]
     return tuple(

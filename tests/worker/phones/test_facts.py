@@ -143,7 +143,5 @@ def test_a_text_that_holds_anything_keeps_to_its_section() -> None:
         ("", "", "phone/pixel"),
     ],
 )
-def test_a_phone_is_measured_alone_by_what_it_says_if_that_is_an_id_at_all(
-    boot: str, serial: str, domain: str
-) -> None:
+def test_a_phone_is_measured_alone_by_what_it_says_if_that_is_an_id_at_all(boot: str, serial: str, domain: str) -> None:
     assert domain_of(replace(described(BOARD, "ssh", ""), boot=boot, serial=serial), "pixel") == domain

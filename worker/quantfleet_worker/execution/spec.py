@@ -52,4 +52,5 @@ def environment_of(spec: RunSpec, inherited: Mapping[str, str]) -> dict[str, str
     """
     kept = {name: inherited[name] for name in _PASSED_ON if name in inherited}
     counts = dict.fromkeys(_THREAD_COUNTS, str(spec.threads))
-    return kept | counts | {TF32_OVERRIDE: "0", "PYTHONFAULTHANDLER": "1", "PYTHONSAFEPATH": "1"} | dict(spec.environment)
+    always = {TF32_OVERRIDE: "0", "PYTHONFAULTHANDLER": "1", "PYTHONSAFEPATH": "1"}
+    return kept | counts | always | dict(spec.environment)

@@ -17,7 +17,6 @@ from quantfleet_worker.execution.spec import RunSpec, environment_of
 from quantfleet_worker.models.paddle_files import PaddleFiles
 from quantfleet_worker.phones.nb_file import without_junk
 
-TARGETS = ("arm", "x86")
 TIMEOUT_S = 600
 _SCRIPT = Path(__file__).with_name("opt_script.py")
 _UNSUPPORTED = re.compile(r"unsupported ops are: '([^']*)'|No kernels found for (\w+)")

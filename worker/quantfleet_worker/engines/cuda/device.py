@@ -11,7 +11,6 @@ from .calls import call
 from .capability import Capability
 
 
-
 @dataclass(frozen=True)
 class CudaDevice:
     """A GPU's name (`Tesla T4`), compute capability, and `uuid` as NVML writes it (`GPU-…`)."""

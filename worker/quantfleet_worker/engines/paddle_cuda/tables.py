@@ -13,8 +13,6 @@ from quantfleet_domain.calibration.tensorrt_cache import KIND, CalibrationCache
 
 from .program import OptimizedProgram, original
 
-TABLE = "calibration.cache"
-"""The file with the table of the whole model, beside its program."""
 CACHE_FOLDER = "_opt_cache"
 _PREFIX = "trt_calib_"
 
