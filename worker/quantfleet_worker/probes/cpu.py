@@ -1,5 +1,6 @@
 """What processor and memory are and how much of them this process may use. Not how fast they are."""
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from quantfleet_worker.probes.cgroups import cpu_quota, memory_limit_bytes
 
 _CPUS = "sys/devices/system/cpu"
 
+_PR_SVE_GET_VL, _PR_SVE_VL_LEN_MASK = 51, 0xFFFF  # include/uapi/linux/prctl.h
 _ARM_IMPLEMENTERS = {  # arch/arm64/include/asm/cputype.h
     "0x41": "ARM",
     "0x46": "Fujitsu",
@@ -57,6 +59,12 @@ def cpu_facts(vnni: VnniSelfTest | None, vnni_missing: str, root: Path = Path("/
         vnni=vnni,
         vnni_missing=vnni_missing,
     )
+
+
+def sve_bits() -> int:
+    """The length of the SVE vectors that this process computes with, in bits; 0 where the processor has no SVE."""
+    length = int(ctypes.CDLL(None).prctl(_PR_SVE_GET_VL, 0, 0, 0, 0))
+    return 8 * (length & _PR_SVE_VL_LEN_MASK) if length >= 0 else 0
 
 
 def _processors(cpuinfo: str) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from quantfleet_worker.engines.registry import EngineListing, engines
 from quantfleet_worker.equipment import Equipment
 from quantfleet_worker.probes import int8_selftest
 from quantfleet_worker.probes.boot import boot_id
-from quantfleet_worker.probes.cpu import cpu_facts, usable_cores
+from quantfleet_worker.probes.cpu import cpu_facts, sve_bits, usable_cores
 from quantfleet_worker.probes.software import software
 
 
@@ -42,7 +42,7 @@ def probe(
             cores=cores,
             slots=tuple(share),
             measurement_domain=boot_id(),
-            numerics_isa=numerics_isa(hardware.architecture, hardware.isa),
+            numerics_isa=numerics_isa(hardware.architecture, hardware.isa, sve_bits()),
             verified=True,
             software=software(),
             allowed_code=allowed_code,
