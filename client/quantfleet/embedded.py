@@ -36,16 +36,17 @@ async def run_job(
     display: Display,
     workers: int | None = None,
     keep_state: bool = False,
-    allow_code: Sequence[str] = (),
+    worker_options: Sequence[str] = (),
+    phones: Path | None = None,
 ) -> T:
     """Run one job on this machine to its end; returns what `finish` makes of it, given a client and the job's id.
 
-    `workers` is how many nodes share the machine's cores (two, or one where there is one core); `allow_code` are the
-    packages whose code the job may run. Raises QuantfleetError: USAGE for more workers than cores, TARGET_UNSERVABLE,
-    WORKER_FAILED with the end of a log.
+    `workers` is how many nodes share the machine's cores (two, or one where there is one core); `worker_options` are
+    options of `quantfleet worker run` for each, and `phones` is the list of phones that hang on the first. Raises
+    QuantfleetError: USAGE for more workers than cores, TARGET_UNSERVABLE, WORKER_FAILED with the end of a log.
     """
     shares = core_shares(workers)
-    async with _fleet(shares, display, keep_state, allow_code) as (client, children):
+    async with _fleet(shares, display, keep_state, worker_options, phones) as (client, children):
         job = asyncio.create_task(_job(client, prepared, finish, display))
         watched = [asyncio.create_task(child.keep_alive()) for child in children]
         both: list[asyncio.Task[Any]] = [job, *watched]
@@ -84,7 +85,11 @@ async def _job(
 
 @asynccontextmanager
 async def _fleet(
-    shares: Sequence[tuple[int, ...]], display: Display, keep_state: bool, allow_code: Sequence[str]
+    shares: Sequence[tuple[int, ...]],
+    display: Display,
+    keep_state: bool,
+    worker_options: Sequence[str],
+    phones: Path | None,
 ) -> AsyncIterator[tuple[Client, list[Child]]]:
     """A coordinator and one live worker for each share of cores, all gone when the block ends."""
     state = Path(tempfile.mkdtemp(prefix="quantfleet-"))
@@ -99,7 +104,8 @@ async def _fleet(
             coordinator.arguments += ["--listen", found["address"], "--enrol-listen", found["enrolment_address"]]
             async with Client.open(Path(found["credentials"])) as client:
                 for i, cores in enumerate(shares):
-                    children.append(await _worker(client, state, f"local-{i}", cores, allow_code))
+                    own = ["--phones", str(phones)] if phones and i == 0 else []
+                    children.append(await _worker(client, state, f"local-{i}", cores, [*worker_options, *own]))
                 await _until_live(client, children[1:])
                 yield client, children
     finally:
@@ -114,15 +120,14 @@ def _coordinator(state: Path) -> Child:
     return Child("coordinator", arguments, state / "coordinator.log", announces=True)
 
 
-async def _worker(client: Client, state: Path, name: str, cores: tuple[int, ...], allow_code: Sequence[str]) -> Child:
+async def _worker(client: Client, state: Path, name: str, cores: tuple[int, ...], options: Sequence[str]) -> Child:
     from quantfleet_wire.joining import redeem
 
     directory = state / name
     token = await client.create_token("node", name, "", READY_S)
     await redeem(token.token, directory / "credentials", "node")
     listed = ",".join(str(core) for core in cores)
-    arguments = ["worker", "run", "--state", str(directory), "--cores", listed]
-    arguments += [word for package in allow_code for word in ("--allow-code", package)]
+    arguments = ["worker", "run", "--state", str(directory), "--cores", listed, *options]
     child = Child(f"worker {name}", arguments, state / f"{name}.log")
     await child.start()
     return child

@@ -78,6 +78,7 @@ class ErrorCode(StrEnum):
     ENGINE_MISSING = "engine-missing"
     ENGINE_FAILED = "engine-failed"
     ENGINE_CRASHED = "engine-crashed"
+    PHONE_LOST = "phone-lost"
     TASK_LOST = "task-lost"
     TASK_CANCELLED = "task-cancelled"
     JOB_FAILED = "job-failed"
@@ -138,6 +139,7 @@ CATALOGUE: dict[ErrorCode, Category] = {
     ErrorCode.ENGINE_MISSING: Category.FAILED,
     ErrorCode.ENGINE_FAILED: Category.FAILED,
     ErrorCode.ENGINE_CRASHED: Category.FAILED,
+    ErrorCode.PHONE_LOST: Category.UNREACHABLE,
     ErrorCode.TASK_LOST: Category.FAILED,
     ErrorCode.TASK_CANCELLED: Category.FAILED,
     ErrorCode.JOB_FAILED: Category.FAILED,

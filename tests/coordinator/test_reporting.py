@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tests.coordinator.jobs.scripted_node import SAMPLES, SHAPES, device, job_spec, ref
+from tests.domain.jobs import sample_jobs
 
+from quantfleet_coordinator.absences import absences
 from quantfleet_coordinator.jobs.entry import JobEntry
 from quantfleet_coordinator.reporting import write_report
+from quantfleet_coordinator.servicers.delivery import delivered_files
 from quantfleet_coordinator.store.records import JobRecord
 from quantfleet_domain.errors import ErrorCode
 from quantfleet_domain.hardware.facts import DeviceFacts, Package
@@ -19,8 +22,8 @@ from quantfleet_domain.jobs.measured import (
     Ratio,
 )
 from quantfleet_domain.jobs.plan import shard_of
-from quantfleet_domain.jobs.task_results import Result
-from quantfleet_domain.jobs.work import Absence
+from quantfleet_domain.jobs.task_results import QuantizeResult, Result
+from quantfleet_domain.jobs.work import Absence, ModelForm
 from quantfleet_domain.measurement.latency import summarize
 from quantfleet_domain.measurement.quiet import Conditions
 from quantfleet_domain.reporting.report import Report
@@ -141,3 +144,41 @@ def test_a_quantization_that_was_not_reached_is_told_with_its_reason() -> None:
     gap = Absence("int8", "static", "", 0, 0, "its quantized model was not made: see the warnings", applicable=True)
     report = report_of(timed(row("fp32"), absent=(gap,)), ("u8s8", "u8s8"), failed="net/quantize")
     assert any("net/quantize/onnx failed: the engine refuses it" in warning for warning in report.warnings)
+
+
+def native_job(targets: int) -> JobEntry:
+    """A job of static and native INT8 on TensorRT, all of it done."""
+    target = replace(sample_jobs.TARGET, engines=("tensorrt",))
+    model = sample_jobs.quantized_in("static", "native", targets=(target,) * targets)
+    message = encode(sample_jobs.job_spec(model), job_pb2.JobSpec)
+    entry = JobEntry.create(JobRecord("j", "r", "d", "test", "u", message.SerializeToString(), "running", 0, 0), {})
+    done = {name: replace(task, state=TaskState.SUCCEEDED) for name, task in entry.job.tasks.items()}
+    entry.job = Job("j", done)
+    return entry
+
+
+def test_an_engines_calibrator_that_failed_is_a_warning_and_leaves_its_own_cells_absent() -> None:
+    entry = native_job(1)
+    maker = "net/quantize/0/tensorrt/native"
+    failure = Failure(ErrorCode.ENGINE_FAILED, "the calibrator fell over", "look at its log")
+    states = {maker: TaskState.FAILED} | {
+        name: TaskState.SKIPPED for name, task in entry.job.tasks.items() if maker in task.needs
+    }
+    lost = {name: replace(entry.job.tasks[name], state=state, failure=failure) for name, state in states.items()}
+    entry.job = Job("j", {**entry.job.tasks, **lost})
+    assert [(cell.precision, cell.quantization, cell.reason) for cell in absences(entry)] == [
+        ("int8", "native", "the calibrator fell over")
+    ]
+    warnings = write_report(entry, {}, lambda _: b"").warnings
+    assert f"{maker} failed: the calibrator fell over (look at its log)" in warnings
+    assert any("no law says that they repeat" in warning for warning in warnings)
+
+
+def test_the_native_models_of_two_targets_are_delivered_apart() -> None:
+    entry = native_job(2)
+    for target in (0, 1):
+        form = ModelForm("native", (ref("calibration.cache", b"%d" % target),))
+        entry.results[f"net/quantize/{target}/tensorrt/native"] = QuantizeResult("tensorrt", (form,), ())
+    assert {file.name: file.digest for file in delivered_files(entry)} == {
+        f"net/tensorrt-{target}-native/calibration.cache": ref("", b"%d" % target).digest for target in (0, 1)
+    }

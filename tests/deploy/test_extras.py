@@ -46,6 +46,15 @@ def test_the_workers_image_has_every_engine_and_what_trains() -> None:
     assert set(installed.split(",")) == set(FOR_USERS) - {"report"}
 
 
+def test_the_image_for_gpus_installs_extras_that_exist_and_one_version_of_onnxruntime() -> None:
+    text = (ROOT / "deploy/worker-gpu.Dockerfile").read_text()
+    (installed,) = re.findall(r'"\.\[([\w,]+)\]"', text)
+    assert {"worker", "onnxruntime", "gpu"} <= set(installed.split(",")) <= set(EXTRAS)
+    pinned = re.findall(r"(?m)^onnxruntime==(.*)$", (ROOT / "constraints.txt").read_text())
+    versions = re.findall(r"onnxruntime-gpu(?:\[[\w,]+\])?==([\d.]+)", text)
+    assert versions == pinned * 2, "the package that is written over the other must be of its version"
+
+
 def test_paddleslim_is_of_one_version_and_without_its_dependencies_wherever_it_is_installed() -> None:
     places = ("Makefile", "deploy/worker-cpu.Dockerfile", "deploy/README.md", "docs/guide/quantization.md")
     slim = ROOT / "worker/quantfleet_worker/training/slim.py"

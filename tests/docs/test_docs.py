@@ -35,6 +35,7 @@ from quantfleet_wire.errors import EXIT_CODE_OF, STATUS_OF
 from quantfleet_worker.agent.agent import POLL_S
 
 PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in ("README.md", "deploy/README.md"))]
+PAGES += sorted((ROOT / "deploy/helm").glob("*/README.md"))
 PAGES += sorted((ROOT / "examples").glob("*/README.md"))
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -128,7 +129,7 @@ def test_every_quantity_of_a_gate_has_a_row() -> None:
     assert sorted(rows_of(section)) == sorted(
         ["speedup", "latency_ms", *gates.FIGURES, *METRICS, *gates.DROPS],
     )
-    for name in (*gates.LATENCY_FIELDS, *gates.SPEEDUP_FIELDS, *gates.PRECISIONS, *QUANTIZATIONS):
+    for name in (*gates.LATENCY_FIELDS, *gates.SPEEDUP_FIELDS, *PRECISIONS, *QUANTIZATIONS):
         assert f"`{name}`" in section
     for expression in re.findall(r"`([^`]+ (?:[<>]=?) [\d.]+)`", section):
         gates.parse(expression)

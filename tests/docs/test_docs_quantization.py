@@ -28,7 +28,7 @@ def test_the_guide_says_which_engine_runs_which_quantization() -> None:
     labels = {"onnx": "ONNX", "paddle": "Paddle"}
     for engine, offer in ENGINES.items():
         expected = ["yes" if name in offer.quantizations else "no" for name in QUANTIZATIONS[:-1]]
-        own = labels[offer.runtime] if "given" in offer.quantizations else "no"
+        own = labels[offer.given_format] if "given" in offer.quantizations else "no"
         assert rows.pop(engine)[1:] == [", ".join(labels[name] for name in offer.formats), *expected, own]
     assert not rows
 

@@ -20,7 +20,11 @@ from quantfleet_domain.jobs.measured import (
 from quantfleet_domain.jobs.spec import JobSpec
 from quantfleet_domain.jobs.task_results import Result
 from quantfleet_domain.jobs.work import (
+    BenchmarkWork,
     CalibrateWork,
+    EvaluateWork,
+    NativeWork,
+    TrainWork,
     Work,
 )
 from quantfleet_protos.v1 import base_pb2, hardware_pb2, job_pb2, task_pb2
@@ -33,6 +37,7 @@ PAIRS: list[tuple[Any, type[Message]]] = [
     *((case, getattr(task_pb2, case.__name__)) for case in typing.get_args(Work)),
     *((case, getattr(task_pb2, case.__name__)) for case in typing.get_args(Result)),
 ]
+WORK = (CalibrateWork, NativeWork, TrainWork, BenchmarkWork, EvaluateWork)
 
 
 def inner(hint: Any) -> Any:
@@ -106,11 +111,11 @@ def test_a_value_comes_back_as_it_went(kind: Any, message: Any) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.one_of(strategy(CalibrateWork), strategy(BenchmarkResult), strategy(EvaluateResult), strategy(Measured)))
+@given(st.one_of(*(strategy(kind) for kind in (*WORK, BenchmarkResult, EvaluateResult, Measured))))
 def test_a_case_of_a_union_comes_back_as_that_case(value: Any) -> None:
     if isinstance(value, Measured):
         assert decode(encode(value, task_pb2.Measured), Measured) == value
-    elif isinstance(value, CalibrateWork):
+    elif isinstance(value, WORK):
         assert decode_union(encode(value, task_pb2.Work), Work) == value
     else:
         assert decode_union(encode(value, task_pb2.Result), Result) == value

@@ -1,1 +1,1 @@
-"""Between messages and domain: codec, error catalogue, TLS, interceptors, artifact transfer."""
+"""Between messages and domain: codec, error catalogue, TLS, interceptors, artifact transfer; and YAML of users."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -9,7 +10,7 @@ import typer
 import yaml
 
 from quantfleet.cli import output
-from quantfleet.cli.options import AllowCode, Json, Workers
+from quantfleet.cli.options import AllowCode, Interpreters, Json, Phones, Workers
 from quantfleet.cli.showing import show_delivered
 from quantfleet.cli.worker import require_extras
 from quantfleet.client import Client
@@ -58,10 +59,13 @@ def run(
     workers: Workers = None,
     keep_state: KeepState = False,
     allow_code: AllowCode = None,
+    interpreter: Interpreters = None,
+    phones: Phones = None,
     as_json: Json = False,
 ) -> None:
     """Run a job on this machine: coordinator, TLS, Ray and workers start for it and are gone after it."""
-    _report(document.read(job), out, workers, keep_state, as_json, tuple(allow_code or ()))
+    options = _repeated("--allow-code", allow_code) + _repeated("--interpreter", interpreter)
+    _report(document.read(job), out, _Fleet(workers, keep_state, options, phones), as_json)
 
 
 def calibrate(
@@ -105,7 +109,7 @@ def calibrate(
             "seconds": found.seconds,
         }
 
-    made = _embedded(job, finish, workers, keep_state)
+    made = _embedded(job, finish, _Fleet(workers, keep_state))
     if as_json:
         output.emit(made)
     else:
@@ -146,6 +150,8 @@ def benchmark(
     out: Out = None,
     workers: Workers = None,
     keep_state: KeepState = False,
+    interpreter: Interpreters = None,
+    phones: Phones = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on this machine: FP32, and INT8 where --data gives samples to calibrate with, or --scales."""
@@ -176,38 +182,49 @@ def benchmark(
     if config.mode == "end2end" and not (data or list_file):
         what = f"{fastdeploy_config}: profile_mode end2end is measured with samples"
         raise QuantfleetError(ErrorCode.USAGE, what, "give --data DIRECTORY")
-    _report(model_job("benchmark", model, input_shape, **sections), out, workers, keep_state, as_json)
+    fleet = _Fleet(workers, keep_state, _repeated("--interpreter", interpreter), phones)
+    _report(model_job("benchmark", model, input_shape, **sections), out, fleet, as_json)
 
 
-def _report(
-    job: JobDocument,
-    out: Path | None,
-    workers: int | None,
-    keep_state: bool,
-    as_json: bool,
-    allow_code: tuple[str, ...] = (),
-) -> None:
+@dataclass(frozen=True)
+class _Fleet:
+    """The fleet that lives as long as the job; `options` are those of its workers."""
+
+    workers: int | None
+    keep_state: bool
+    options: tuple[str, ...] = ()
+    phones: Path | None = None
+
+
+def _repeated(option: str, values: list[str] | None) -> tuple[str, ...]:
+    return tuple(word for value in values or () for word in (option, value))
+
+
+def _report(job: JobDocument, out: Path | None, fleet: _Fleet, as_json: bool) -> None:
     directory = out or default_directory(job.name)
     if directory.exists() and not directory.is_dir():
         raise QuantfleetError(ErrorCode.USAGE, f"{directory} is a file", "give a directory as --out")
-    delivered = _embedded(job, lambda client, job: deliver(client, job, directory), workers, keep_state, allow_code)
+    delivered = _embedded(job, lambda client, job: deliver(client, job, directory), fleet)
     show_delivered(delivered, as_json)
     raise typer.Exit(exit_code(delivered.report))
 
 
-def _embedded(
-    job: JobDocument,
-    finish: Callable[[Client, str], Awaitable[T]],
-    workers: int | None,
-    keep_state: bool,
-    allow_code: tuple[str, ...] = (),
-) -> T:
+def _embedded(job: JobDocument, finish: Callable[[Client, str], Awaitable[T]], fleet: _Fleet) -> T:
     from quantfleet.embedded import run_job
 
     require_extras()
     with display() as shown:
         prepared = prepare(job, lambda done, total: shown.stage("hashing, files", done, total))
-        return asyncio.run(run_job(prepared, finish, shown, workers, keep_state, allow_code))
+        run = run_job(
+            prepared,
+            finish,
+            shown,
+            fleet.workers,
+            fleet.keep_state,
+            fleet.options,
+            fleet.phones and fleet.phones.absolute(),
+        )
+        return asyncio.run(run)
 
 
 def model_job(what: str, model: Path, shapes: list[str] | None, **sections: Any) -> JobDocument:

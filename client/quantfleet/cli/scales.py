@@ -32,6 +32,9 @@ class ExportForm(StrEnum):
     """What a scale table can be exported as."""
 
     TENSORRT_CACHE = "tensorrt-cache"
+    ONNX = "onnx"
+    PADDLE = "paddle"
+    PADDLE_LITE = "paddle-lite"
 
 
 class TensorNames(StrEnum):
@@ -97,7 +100,10 @@ def diff(
 def import_table(
     source: Annotated[
         Path,
-        typer.Argument(metavar="SOURCE", help="A TensorRT calibration cache, or a quantized Paddle model's directory."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A TensorRT calibration cache, a QDQ .onnx file, or a quantized Paddle model's directory.",
+        ),
     ],
     model: Annotated[Path, typer.Option("--model", metavar="MODEL", help="The FP32 model that the ranges are for.")],
     out: Annotated[Path, typer.Option("--out", metavar="SCALES.json", help="The scale table to write.")],
@@ -132,7 +138,18 @@ def import_table(
 def export(
     path: Table,
     form: Annotated[ExportForm, typer.Option("--form", help="What to write.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file (for paddle the directory) to write.")],
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="MODEL", help="The FP32 model of the table; caches want none.")
+    ] = None,
+    int8: Annotated[
+        str | None,
+        typer.Option("--int8", metavar="FORM", help="The INT8 form of that model. Default: u8s8 or s8-symmetric."),
+    ] = None,
+    opt_interpreter: Annotated[
+        Path | None, typer.Option(metavar="PYTHON", help="For paddle-lite: a Python that has paddlelite.")
+    ] = None,
+    input_shape: Shapes = None,
     names: Annotated[TensorNames, typer.Option("--names", help="Whose names tensors get.")] = TensorNames.REFERENCE,
     tensorrt_version: Annotated[
         str | None,
@@ -140,8 +157,18 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a table's ranges for another tool: a TensorRT calibration cache (symmetric int8 scales)."""
+    """Write a table for another tool: a TensorRT calibration cache (symmetric int8 scales), or the INT8 model."""
     table = read(path)
+    if form is not ExportForm.TENSORRT_CACHE:
+        if form is ExportForm.PADDLE_LITE and opt_interpreter is None:
+            todo = "name a Python that has paddlelite: --opt-interpreter PYTHON (docs/guide/hardware.md)"
+            raise QuantfleetError(ErrorCode.USAGE, "--form paddle-lite is written by Paddle Lite's opt", todo)
+        _export_model(table, form, model, int8, input_shape, out, str(opt_interpreter))
+        if as_json:
+            output.emit({"file": str(out), "form": form, "tensors": len(table.activations)})
+        else:
+            output.say(f"{out}: {form}, {len(table.activations)} tensors")
+        return
     version, kind = _cache_head(path, table, tensorrt_version)
     cache = CalibrationCache.of_thresholds(version, kind, thresholds_of(table, native=names is TensorNames.NATIVE))
     write_atomically(out, cache.to_text())
@@ -149,6 +176,53 @@ def export(
         output.emit({"file": str(out), "form": form, "tensors": len(cache.scales)})
     else:
         output.say(f"{out}: {form}, {len(cache.scales)} tensors")
+
+
+def _export_model(
+    table: ScaleTable,
+    form: ExportForm,
+    model: Path | None,
+    int8: str | None,
+    shapes: list[str] | None,
+    out: Path,
+    opt_interpreter: str,
+) -> None:
+    if model is None:
+        what = f"--form {form} writes the INT8 form of a model, and none is named"
+        raise QuantfleetError(ErrorCode.USAGE, what, "give the table's FP32 model: --model MODEL")
+    prepared = prepare(model_job("export", model, shapes, targets=[], benchmark={"modes": []}))
+    (spec,) = prepared.spec.models
+    if form is not ExportForm.ONNX and spec.format != "paddle":
+        what = f"{model} is an {spec.format} model, and --form {form} writes a Paddle one"
+        raise QuantfleetError(ErrorCode.USAGE, what, "write --form onnx, or give the Paddle model of this table")
+    _require_readers(spec.format, model)
+    table.require_model(model_sha256(spec.files), str(model))
+    first = prepared.files[spec.files[0].digest]
+    assert isinstance(first, Path)  # bytes are manifests, and this job has no samples
+    with _libraries_on_standard_error():
+        from quantfleet_worker.models import scale_export
+        from quantfleet_worker.phones.export import export_nb
+        from quantfleet_worker.quantizers import paddle_lite
+
+        known = {
+            ExportForm.ONNX: scale_export.ONNX_FORMS,
+            ExportForm.PADDLE: scale_export.PADDLE_FORMS,
+            ExportForm.PADDLE_LITE: (paddle_lite.FORM,),
+        }[form]
+        if int8 is not None and int8 not in known:
+            what = f"--int8 {int8!r} is no form of {form}"
+            raise QuantfleetError(ErrorCode.USAGE, what, f"choose one of {', '.join(known)}")
+        if form is ExportForm.PADDLE_LITE:
+            content, left = export_nb(first.parent, table, opt_interpreter)
+            write_atomically(out, content)
+            for reason in left:
+                typer.echo(f"in float: {reason}", err=True)
+        elif form is ExportForm.PADDLE:
+            scale_export.export_paddle(table, first.parent, int8 or known[0], out)
+        else:
+            source = first if spec.format == "onnx" else first.parent
+            found = {shape.name: shape.dims for shape in spec.input_shapes}
+            scale_export.export_onnx(table, source, spec.format, found, int8 or known[0], out)
 
 
 def _cache_head(path: Path, table: ScaleTable, version: str | None) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from quantfleet.cli.options import (
     default_state,
 )
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.hardware.facts import DeviceFacts
 
 app = typer.Typer()
 State = Annotated[
@@ -64,6 +65,7 @@ def run(
     require_extras()
     from quantfleet_wire.identity_files import load_credentials
     from quantfleet_worker.agent.agent import Agent, slot_names
+    from quantfleet_worker.doctor.doctor import with_proofs
     from quantfleet_worker.equipment import Equipment
     from quantfleet_worker.execution.ray_host import RayHost
     from quantfleet_worker.probes.devices import probe as probe_devices
@@ -71,7 +73,7 @@ def run(
     directory = state or default_state("worker")
     load_credentials(directory / "credentials")  # before the seconds that Ray takes
     equipment = Equipment(directory / "engines", by_engine(interpreter), phones)
-    devices = probe_devices(parse_cores(cores), tuple(allow_code or ()), equipment)
+    devices = with_proofs(probe_devices(parse_cores(cores), tuple(allow_code or ()), equipment), directory)
 
     async def work() -> None:
         await Agent(directory, devices, host, equipment).run()
@@ -106,6 +108,54 @@ def probe(cores: Cores = "", interpreter: Interpreters = None, phones: Phones = 
         for engine in facts.engines:
             found = f"{engine.version} ({', '.join(engine.precisions)})" if engine.available else engine.missing
             output.say(f"  {engine.name}: {found}")
+
+
+@app.command()
+def doctor(
+    state: State = None,
+    interpreter: Interpreters = None,
+    phones: Phones = None,
+    as_json: Json = False,
+) -> None:
+    """Try every engine found here on a small model made on the spot: whether it is right, and INT8 really runs.
+
+    What is found becomes part of the node's verified facts when its worker is started again. The exit code is 1 where
+    an engine that is there fails.
+    """
+    require_extras()
+    from quantfleet_domain.reporting.codec import to_value
+    from quantfleet_worker.doctor.doctor import examine, save_proofs
+    from quantfleet_worker.engines.registry import engines
+    from quantfleet_worker.equipment import Equipment
+    from quantfleet_worker.probes.devices import probe as probe_devices
+
+    directory = state or default_state("worker")
+    equipment = Equipment(directory / "engines", by_engine(interpreter), phones)
+    equipment.kept.mkdir(parents=True, exist_ok=True)
+    devices = examine(
+        probe_devices(equipment=equipment), equipment, lambda line: typer.echo(f"doctor: {line}", err=True)
+    )
+    save_proofs(devices, directory)
+    failed = any(not proof.passed for facts in devices for engine in facts.engines for proof in engine.proofs)
+    if as_json:
+        output.emit([to_value(facts) for facts in devices])
+    else:
+        for facts in devices:
+            _show_proofs(facts)
+        kinds = {facts.kind for facts in devices}
+        for listing in engines(()):
+            if listing.kind and listing.kind not in kinds:
+                lacking = f"no {listing.kind} device is here" + (f"; {listing.missing}" if listing.missing else "")
+                output.say(f"{listing.name}: {lacking}")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _show_proofs(facts: DeviceFacts) -> None:
+    output.say(f"{facts.device}: {facts.model_name}")
+    for engine in facts.engines:
+        output.say(f"  {engine.name} {engine.version if engine.available else f'is missing: {engine.missing}'}")
+        for proof in engine.proofs:
+            output.say(f"    {proof.precision}: {'works' if proof.passed else 'FAILS'}: {proof.finding}")
 
 
 def parse_cores(text: str) -> tuple[int, ...] | None:

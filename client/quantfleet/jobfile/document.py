@@ -9,7 +9,6 @@ from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.quantized import is_quantized
 from quantfleet.jobfile.quantizing import QuantizationPart
 from quantfleet.jobfile.samples import Found
-from quantfleet.jobfile.tree import Value, parse
 from quantfleet_domain.calibration.calibrators import (
     CALIBRATOR_NAMES,
     CALIBRATORS,
@@ -24,6 +23,7 @@ from quantfleet_domain.jobs.spec import (
     InputShape,
     TargetSpec,
 )
+from quantfleet_wire.yaml_tree import Document, Value, parse
 
 DEFAULT_PERCENTILE = CALIBRATORS["percentile"].parameter or 100.0
 API_VERSION = "quantfleet/v1"
@@ -119,7 +119,7 @@ def read(path: Path) -> JobDocument:
 
 def read_text(text: str, source: str, base: Path) -> JobDocument:
     """Read a job from a text; errors call it `source`, and paths are relative to `base`."""
-    root = parse(text, source)
+    root = parse(text, Document(source))
     keys = root.mapping(JOB_KEYS)
     for key, wanted in (("apiVersion", API_VERSION), ("kind", "Job")):
         if key not in keys:

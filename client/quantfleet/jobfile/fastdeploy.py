@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quantfleet.jobfile.tree import Value, nearest, parse
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.spec import MODES
+from quantfleet_wire.yaml_tree import Document, Value, nearest, parse
 
 KEYS = (
     "device",
@@ -88,7 +88,7 @@ def read(path: Path, chosen: tuple[str, ...] = ()) -> FastDeployConfig:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         what = f"the FastDeploy configuration {path} cannot be read: {reason}"
         raise QuantfleetError(ErrorCode.JOB_INVALID, what, "give a text file with lines `key: value`") from error
-    keys = parse(text, str(path), "config").mapping(KEYS)
+    keys = parse(text, Document(str(path)), "config").mapping(KEYS)
     device = keys["device"].choice("device", DEVICES) if "device" in keys else "cpu"
     engines = chosen or _engines(keys, device)
     _refuse(keys, device, engines)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from quantfleet.jobfile import measuring, samples
 from quantfleet.jobfile.samples import Found
-from quantfleet.jobfile.tree import Value
 from quantfleet_domain.jobs.spec import METRICS, METRICS_OF, OutputKind, kind_of
+from quantfleet_wire.yaml_tree import Value
 
 KEYS = ("data", "metrics", "shards")
 DEFAULT_METRICS = {OutputKind.CLASSES: ("top1", "top5"), OutputKind.BOXES: METRICS_OF[OutputKind.BOXES]}

@@ -2,12 +2,12 @@
 
 import re
 
-from quantfleet.jobfile.tree import Value
 from quantfleet_domain.errors import QuantfleetError
 from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.hardware.precisions import PRECISIONS
 from quantfleet_domain.jobs.spec import MODES, BenchmarkSpec, TargetSpec
 from quantfleet_domain.reporting import gates
+from quantfleet_wire.yaml_tree import Value
 
 DEFAULT_WARMUP = 200
 DEFAULT_REPEAT = 1000

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantfleet.jobfile.tree import Value
 from quantfleet_domain.errors import ErrorCode
+from quantfleet_wire.yaml_tree import Value
 
 PICTURE_NAMES = ("inference_cls.yaml", "infer_cfg.yml", "deploy.yaml")
 TEXT_NAMES = ("tokenizer.json",)

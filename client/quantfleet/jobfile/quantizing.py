@@ -10,9 +10,9 @@ from quantfleet.jobfile.models import ModelFiles
 from quantfleet.jobfile.quantized import is_quantized
 from quantfleet.jobfile.samples import Found
 from quantfleet.jobfile.trainings import TrainingPart
-from quantfleet.jobfile.tree import Value
 from quantfleet_domain.errors import ErrorCode
 from quantfleet_domain.jobs.spec import MODEL_FORMATS, QUANTIZATIONS, TRAINED
+from quantfleet_wire.yaml_tree import Value
 
 GIVEN_KEYS = ("method", "path", "format")
 _KEYS = {

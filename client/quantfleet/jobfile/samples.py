@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantfleet.jobfile import coco
-from quantfleet.jobfile.tree import Value
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.jobs.spec import OutputKind
+from quantfleet_wire.yaml_tree import Value
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 TENSORS = (".npy", ".npz")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from quantfleet.jobfile.tree import Value
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_wire.yaml_tree import Value
 
 SETTLED = ("calibrator", "percentile", "ties", "reuse", "extremes_only")
 """Keys of the calibration that say how a table is made: one that is brought is made already."""

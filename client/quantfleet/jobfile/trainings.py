@@ -5,8 +5,8 @@ from pathlib import Path
 
 from quantfleet.jobfile import samples
 from quantfleet.jobfile.samples import Found
-from quantfleet.jobfile.tree import Value
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_wire.yaml_tree import Value
 
 DEFAULT_BATCH_SIZE, DEFAULT_SAVE_INTERVAL, DEFAULT_LOG_INTERVAL = 4, 1000, 10
 DATA_KEYS = tuple(key for key in samples.KEYS if key != "preprocess")

@@ -41,6 +41,9 @@ def _content(report: Report) -> dict[str, Any]:
     losses = [Markup(plot) for i, trained in enumerate(report.training) if (plot := loss_plot(trained, i))]  # noqa: S704
     plots = {origins.training(report).title: losses}
     measured = any(result.latency_ms for result in report.results)
+    first: dict[str, Table] = {}  # one setting says it all: accuracy depends on none
+    for table in shown:
+        first.setdefault(table.metric, table)
     return {
         "job": report.job,
         "headlines": headlines(report),
@@ -48,8 +51,7 @@ def _content(report: Report) -> dict[str, Any]:
         "gates": [(gate, words.number(gate.value)) for gate in report.gates],
         # The plots are drawn here, and their texts escaped by the SVG writer; everything else is escaped by Jinja.
         "tables": [(latency(t, t.precisions), Markup(latency_plot(report, t))) for t in shown],  # noqa: S704
-        "accuracy_plot": Markup(accuracy_plot(report, shown[0])) if shown else "",  # noqa: S704
-        "accuracy_setting": shown[0].title if shown else "",
+        "accuracy_plots": [(t.title, Markup(plot)) for t in first.values() if (plot := accuracy_plot(report, t))],  # noqa: S704
         "sections": [(s, plots.get(s.title, [])) for s in sections if s.title != verdicts.title],
         "protocol": f"{words.PROTOCOL} {words.runs(report)}." if measured else "",
         "job_file": report.job_file,

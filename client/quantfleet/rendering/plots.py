@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from quantfleet_domain.hardware.precisions import PRECISIONS
+from quantfleet_domain.measurement.latency import LatencySummary
 from quantfleet_domain.reporting.making import Training
 from quantfleet_domain.reporting.report import (
     Report,
     Result,
 )
-from quantfleet_domain.reporting.table import METRIC_LABELS, Table, main_metric
+from quantfleet_domain.reporting.table import METRIC_LABELS, Table
 from quantfleet_domain.reporting.words import milliseconds, precision_label
 
 if TYPE_CHECKING:
@@ -58,11 +59,17 @@ _TOP_POINTS = 8
 
 
 def latency_plot(report: Report, table: Table) -> str:
-    """Bars of the median latency with a whisker from the fastest run to P99, by model, engine and precision (SVG)."""
+    """Bars of the median latency with a whisker from the fastest run to P99, by model, engine and precision (SVG).
+
+    A tool that gives no single latency leaves the mean and the slowest run for them.
+    """
+    models = {row.model for row in table.rows}
     results = [
         r
         for r in report.results
-        if r.latency_ms and (r.mode, r.threads, r.batch) == (table.mode, table.threads, table.batch)
+        if r.latency_ms
+        and r.model in models
+        and (r.mode, r.threads, r.batch) == (table.mode, table.threads, table.batch)
     ]
     if not results:
         return ""
@@ -93,14 +100,13 @@ def latency_plot(report: Report, table: Table) -> str:
             position += 0.6
         axes.set_yticks(ticks, labels)
         axes.set_ylim(position - 1, -0.7)
-        axes.set_xlim(0, max(r.latency_ms.p99 for r in results if r.latency_ms) * 1.14)
-        axes.set_xlabel("Latency [ms]: bar to the median, whisker from the fastest run to P99")
+        axes.set_xlim(0, max(_far_end(r.latency_ms)[1] for r in results if r.latency_ms) * 1.14)
+        axes.set_xlabel(_latency_label([r.latency_ms for r in results if r.latency_ms]))
         axes.grid(axis="x")
 
     height = _BAR_INCHES * (len(results) + 0.6 * len(groups)) + 0.8
     alternative = "; ".join(
-        f"{r.model} on {r.engine}, {precision_label(r.precision)}: median {milliseconds(r.latency_ms.median)} ms, "
-        f"P99 {milliseconds(r.latency_ms.p99)} ms"
+        f"{r.model} on {r.engine}, {precision_label(r.precision)}: {_in_words(r.latency_ms)}"
         for r in results
         if r.latency_ms
     )
@@ -109,7 +115,7 @@ def latency_plot(report: Report, table: Table) -> str:
 
 def accuracy_plot(report: Report, table: Table) -> str:
     """Accuracy against mean latency: one point a variant, a line from FP32 to what became of it (SVG, or empty)."""
-    metric = main_metric(report)
+    metric = table.metric
     points = [
         (r, r.latency_ms.mean, figure.value)
         for r in report.results
@@ -195,18 +201,38 @@ def loss_plot(training: Training, place: int) -> str:
 def _bar(axes: "Axes", position: float, result: Result) -> None:
     summary = result.latency_ms
     assert summary is not None
-    axes.barh(position, summary.median, height=0.72, color=_SERIES.get(result.precision, _QUIET))
-    axes.plot((summary.min, summary.p99), (position, position), color=_INK, linewidth=1.1)
-    axes.plot((summary.min, summary.p99), (position, position), "|", color=_INK, markersize=5)
+    middle, far_end = _middle(summary)[1], _far_end(summary)[1]
+    axes.barh(position, middle, height=0.72, color=_SERIES.get(result.precision, _QUIET))
+    axes.plot((summary.min, far_end), (position, position), color=_INK, linewidth=1.1)
+    axes.plot((summary.min, far_end), (position, position), "|", color=_INK, markersize=5)
     axes.annotate(
-        f"{milliseconds(summary.median)}" + (" noisy" if result.quiet is False else ""),
-        (summary.p99, position),
+        f"{milliseconds(middle)}" + (" noisy" if result.quiet is False else ""),
+        (far_end, position),
         (6, 0),
         textcoords="offset points",
         va="center",
         fontsize=8,
         color=_INK,
     )
+
+
+def _middle(summary: LatencySummary) -> tuple[str, float]:
+    return ("mean", summary.mean) if summary.median is None else ("median", summary.median)
+
+
+def _far_end(summary: LatencySummary) -> tuple[str, float]:
+    return ("slowest run", summary.max) if summary.p99 is None else ("P99", summary.p99)
+
+
+def _in_words(summary: LatencySummary) -> str:
+    return ", ".join(f"{name} {milliseconds(value)} ms" for name, value in (_middle(summary), _far_end(summary)))
+
+
+def _latency_label(summaries: Sequence[LatencySummary]) -> str:
+    middles, ends = (
+        " or ".join(dict.fromkeys(name for name, _ in map(part, summaries))) for part in (_middle, _far_end)
+    )
+    return f"Latency [ms]: bar to the {middles}, whisker from the fastest run to the {ends}"
 
 
 def _label(result: Result, group: Sequence[Result]) -> str:
@@ -223,7 +249,7 @@ def _short(text: str, limit: int = 30) -> str:
 
 
 def _slug(table: Table) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", f"{table.mode}-{table.threads}-{table.batch}".lower())
+    return re.sub(r"[^a-z0-9]+", "-", f"{table.mode}-{table.threads}-{table.batch}-{table.metric}".lower())
 
 
 def _svg(draw: Callable[["Figure"], None], height: float, left_points: float, alternative: str, prefix: str) -> str:

@@ -19,7 +19,8 @@ from quantfleet_domain.jobs.work import ModelForm
 
 def delivered_files(entry: JobEntry) -> list[FileRef]:
     """MODEL/scales.json, MODEL/corrections.json, MODEL/samples-….json, MODEL/RUNTIME-FORM/… with the model's own
-    configuration, and of a training MODEL/METHOD/RUNTIME-FORM/… and its last checkpoint, MODEL/METHOD/checkpoint."""
+    configuration, MODEL/ENGINE-TARGET-native/… of an engine's own calibrator, and of a training
+    MODEL/METHOD/RUNTIME-FORM/… and its last checkpoint, MODEL/METHOD/checkpoint."""
     found: list[FileRef] = []
     for spec in entry.spec.models:
         if f"{spec.name}/merge" in entry.results or (spec.calibration and spec.calibration.scales):
@@ -29,7 +30,9 @@ def delivered_files(entry: JobEntry) -> list[FileRef]:
         detail = entry.plan.details[name]
         model = detail.model
         if isinstance(result, QuantizeResult):
-            found += _forms(f"{model}/{result.runtime}", result.forms)
+            # What an engine's own calibrator found is another model on each target.
+            maker = f"{detail.engine}-{detail.target}" if detail.quantization == "native" else result.runtime
+            found += _forms(f"{model}/{maker}", result.forms)
         elif (
             isinstance(result, TrainResult) and f"{model}/train/{result.method}/{detail.stage + 1}" not in entry.results
         ):

@@ -24,46 +24,54 @@ class Origin:
     sha256: str
 
 
-def completed(thresholds: Mapping[str, float], moves: Iterable[tuple[str, str]]) -> dict[str, float]:
-    """The thresholds, and those of tensors that lack one but have the values of a tensor with one.
+Range = tuple[float, float]
 
-    `moves` are pairs of tensors with the same values. The nearest neighbour counts; of several the largest threshold.
+
+def symmetric(thresholds: Mapping[str, float]) -> dict[str, Range]:
+    """The range [−t, t] of every threshold."""
+    return {name: (-threshold, threshold) for name, threshold in thresholds.items()}
+
+
+def completed(ranges: Mapping[str, Range], moves: Iterable[tuple[str, str]]) -> dict[str, Range]:
+    """The ranges, and those of tensors that lack one but have the values of a tensor with one.
+
+    `moves` are pairs of tensors with the same values. The nearest neighbour counts; of several the widest range.
     """
-    found, pairs = dict(thresholds), list(moves)
+    found, pairs = dict(ranges), list(moves)
     while True:
-        gained: dict[str, float] = {}
+        gained: dict[str, Range] = {}
         for one, other in pairs:
             for name, source in ((one, other), (other, one)):
                 if name not in found and source in found:
-                    gained[name] = max(gained.get(name, 0.0), found[source])
+                    gained[name] = max(gained.get(name, (0.0, 0.0)), found[source], key=lambda item: item[1] - item[0])
         if not gained:
             return found
         found |= gained
 
 
 def imported_table(
-    thresholds: Mapping[str, float],
+    ranges: Mapping[str, Range],
     graph: CalibrationGraph,
     nonnegative: Collection[str],
     *,
     model: str,
     origin: Origin,
 ) -> ScaleTable:
-    """The scale table of `graph` with these thresholds, by native or, failing that, by reference name.
+    """The scale table of `graph` with these ranges, by native or, failing that, by reference name.
 
-    `nonnegative` are the tensors of the graph that cannot be below 0: their range is [0, t], that of others [−t, t].
-    Weights are those of the graph, which is the FP32 model's; `model` is its SHA-256. Ties are as in
-    `ScaleTable.build`; a tensor without a threshold that is tied to some with one has their range.
+    `nonnegative` are the tensors of the graph that cannot be below 0, whose range begins there. Weights are those of
+    the graph, which is the FP32 model's; `model` is its SHA-256. Ties are as in `ScaleTable.build`; a tensor without a
+    range that is tied to some with one has theirs.
 
-    Raises QuantfleetError(SCALES_INVALID) where a threshold is no magnitude, or tensors are left without one.
+    Raises QuantfleetError(SCALES_INVALID) where a range has an end that is no number, or tensors are left without one.
     """
     rows = {}
     for name in graph.activations:
         native = graph.native_names.get(name)
-        threshold = thresholds.get(native, thresholds.get(name)) if native is not None else thresholds.get(name)
-        if threshold is not None:
-            t = _magnitude(name, threshold)
-            rows[name] = ActivationRow(name, native, IMPORTED, 0.0 if name in nonnegative else -t, t, None, 0)
+        found = ranges.get(native, ranges.get(name)) if native is not None else ranges.get(name)
+        if found is not None:
+            lo, hi = _checked(name, found)
+            rows[name] = ActivationRow(name, native, IMPORTED, 0.0 if name in nonnegative else lo, hi, None, 0)
     for group in graph.ties:
         known = [rows[name] for name in group if name in rows]
         for name in group if known else ():
@@ -90,14 +98,14 @@ def _header(graph: CalibrationGraph, model: str, origin: Origin) -> ScalesHeader
     return ScalesHeader(model, f"{IMPORTED}:{origin.sha256}", IMPORTED, IMPORTED, None, numerics)
 
 
-def _magnitude(name: str, threshold: float) -> float:
-    """The threshold as a float32 value; one that rounds beyond the largest float32 is no threshold."""
+def _checked(name: str, found: Range) -> Range:
+    """The range in float32 values; one that rounds beyond the largest float32, or does not hold 0, is none."""
     with np.errstate(over="ignore"):
-        rounded = float(np.float32(threshold))
-    if not math.isfinite(rounded) or rounded < 0:
-        what = f"tensor {name!r} has threshold {threshold!r}, which is no magnitude"
+        lo, hi = (float(np.float32(end)) for end in found)
+    if not (math.isfinite(lo) and math.isfinite(hi) and lo <= 0 <= hi):
+        what = f"tensor {name!r} has range [{found[0]!r}, {found[1]!r}], which is none"
         raise QuantfleetError(ErrorCode.SCALES_INVALID, what, "calibrate the source again")
-    return rounded
+    return lo + 0.0, hi
 
 
 def _require_all(graph: CalibrationGraph, rows: Mapping[str, ActivationRow]) -> None:

@@ -101,7 +101,7 @@ ENGINES = {
             runtime="paddle-tensorrt",
             formats=("paddle",),
             kind="cuda",
-            precisions=_TENSORRT,
+            precisions=tuple(precision for precision in _TENSORRT if precision != "int8"),
             quantizations=("static", *_TRAINED, "native", "given"),
             given_format="paddle",
             forms=("qdq", "table"),
@@ -133,10 +133,22 @@ _WHY_NOT = {
     ("onnxruntime-tensorrt", "dynamic"): _NO_DYNAMIC,
 }
 _WITHOUT_INT8 = {
-    "onnxruntime-cuda": "ONNX Runtime's CUDA provider has no INT8 kernels; onnxruntime-tensorrt has",
+    # Of the operators that multiply integers, its library (1.31) has MatMulInteger and none that quantizers write.
+    "onnxruntime-cuda": "ONNX Runtime's CUDA provider has no INT8 kernels for QDQ models; onnxruntime-tensorrt has",
     "paddle-gpu": "Paddle's own GPU kernels compute in float; paddle-tensorrt has INT8",
 }
+_WITHOUT_PRECISION = {
+    # Paddle 2.6, inference/tensorrt/engine.cc: with kINT8 it sets kFP16.
+    ("paddle-tensorrt", "int8"): "Paddle always lets TensorRT take FP16 beside INT8: its precision is int8+fp16",
+}
 _NO_CALIBRATOR = "it has no calibrator of its own"
+
+
+def why_no(engine: str, precision: str) -> str:
+    """Why an engine does not offer a precision, both by name; empty where it does. Raises KeyError for no engine."""
+    if precision in ENGINES[engine].precisions:
+        return ""
+    return _WITHOUT_PRECISION.get((engine, precision), f"{engine} has no {precision}")
 
 
 def why_not(engine: str, quantization: str) -> str:

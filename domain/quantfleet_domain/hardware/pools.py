@@ -3,8 +3,8 @@
     selector  = condition { "and" condition }
     condition = fact ( "==" | "!=" | "<" | "<=" | ">" | ">=" | "contains" ) value
 
-A fact is a field of `DeviceFacts` or of its `CpuFacts`; a value is a bare word, a number or a quoted string.
-`contains` asks for a member of a list of flags or names, or for a part of a text.
+A fact is a field of `DeviceFacts` or of its `CpuFacts`, `GpuFacts` or `PhoneFacts`; a value is a bare word, a number or
+a quoted string. `contains` asks for a member of a list of flags or names, or for a part of a text.
 """
 
 import difflib
@@ -18,10 +18,19 @@ from quantfleet_domain.hardware.facts import DeviceFacts
 
 Fact = str | int | float | tuple[str, ...] | None
 
+
+def _number(text: str) -> float | None:
+    """None for what is no number: another node's claim must not stop the search for a place."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 _FACTS: dict[str, Callable[[DeviceFacts], Fact]] = {
     "abis": lambda facts: facts.phone.abis if facts.phone else (),
     "architecture": lambda facts: facts.hardware.architecture,
-    "compute_capability": lambda facts: float(facts.gpu.compute_capability) if facts.gpu else None,
+    "compute_capability": lambda facts: _number(facts.gpu.compute_capability) if facts.gpu else None,
     "device": lambda facts: facts.device,
     "engines": lambda facts: tuple(engine.name for engine in facts.engines if engine.available),
     "gpu_memory_bytes": lambda facts: facts.gpu.memory_bytes if facts.gpu else None,
@@ -36,6 +45,9 @@ _FACTS: dict[str, Callable[[DeviceFacts], Fact]] = {
     "model_name": lambda facts: facts.model_name,
     "numerics_isa": lambda facts: facts.numerics_isa,
     "physical_cores": lambda facts: facts.hardware.physical_cores,
+    "proven": lambda facts: tuple(
+        f"{engine.name}:{proof.precision}" for engine in facts.engines for proof in engine.proofs if proof.passed
+    ),
     "soc": lambda facts: facts.phone.soc if facts.phone else None,
     "sockets": lambda facts: facts.hardware.sockets,
     "transport": lambda facts: facts.phone.transport if facts.phone else None,
@@ -46,7 +58,7 @@ _NUMBERS = {
     "compute_capability", "gpu_memory_bytes", "int8_ratio", "logical_cores", "max_khz", "memory_bytes",
     "physical_cores", "sockets",
 }  # fmt: skip
-_LISTS = {"abis", "engines", "isa"}
+_LISTS = {"abis", "engines", "isa", "proven"}
 
 _ORDER: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,

@@ -99,6 +99,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
             )
         case TaskKind.QUANTIZE:
             static = detail.quantization == "static"
+            corrected = static and detail.runtime in corrected_runtimes(model)
             return QuantizeWork(
                 model=model.name,
                 runtime=detail.runtime,
@@ -108,7 +109,7 @@ def work(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) -> Work:
                 reference=reference_of(model.name, results)[0],
                 scales=scales_of(model, results) if static else None,
                 preprocess=model.preprocess,
-                corrections=corrections_of(model.name, results) if static else None,
+                corrections=corrections_of(model.name, results) if corrected else None,
             )
         case TaskKind.BENCHMARK:
             target = model.targets[detail.target]

@@ -8,6 +8,8 @@ from quantfleet_domain.hardware.facts import DeviceFacts
 from quantfleet_domain.hardware.pools import Selector
 from quantfleet_domain.jobs.requirements import Requirement
 
+_PLACES = {"cpu": "machine", "cuda": "GPU", "arm": "phone"}
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -88,7 +90,8 @@ def choose(
     A task that needs its measurement domain alone has priority: while one waits that some live device of the domain can
     serve, the domain takes no new shared tasks, so that it falls idle. A GPU's domain lies within its machine's: what
     holds the machine alone keeps the GPU idle too, while a measurement on the GPU, whose feeding core is no slot,
-    leaves the other cores to shared tasks. `live` are all places that take tasks.
+    leaves the other cores to shared tasks. What waits for the whole machine goes before later measurements of a part of
+    it, which could take turns for ever. `live` are all places that take tasks.
     """
     domain = place.facts.measurement_domain
     inside = [claim for claim in claims if _within(claim.domain, domain)]
@@ -101,8 +104,13 @@ def choose(
         if candidate.requirement.exclusive and any(suits(candidate, other, live) for other in neighbours)
     ]
     if waiting:
-        mine = [c for c in waiting if suits(c, place, live)]
-        return mine[:1] if not inside else []
+        whole = [other for other in neighbours if other.facts.measurement_domain != domain]
+        for candidate in waiting:
+            if suits(candidate, place, live):
+                return [candidate] if not inside else []
+            if any(suits(candidate, other, live) for other in whole):
+                return []
+        return []
     shared = (c for c in ready if not c.requirement.exclusive)
     return [c for c in shared if suits(c, place, live)][: max(slots, 0)]
 
@@ -110,6 +118,11 @@ def choose(
 def _within(inner: str, outer: str) -> bool:
     """Whether a measurement domain is another, or lies below it."""
     return inner == outer or inner.startswith(f"{outer}/")
+
+
+def _hinders(claim: Claim, domain: str) -> bool:
+    """Whether a lease keeps a domain from being measured."""
+    return _within(claim.domain, domain) or (claim.exclusive and _within(domain, claim.domain))
 
 
 def reason(candidate: Candidate, live: Sequence[Place], claims: Sequence[Claim]) -> str:
@@ -122,7 +135,8 @@ def reason(candidate: Candidate, live: Sequence[Place], claims: Sequence[Claim])
             f"{p.node}/{why_not(candidate.requirement, candidate.selector, p.facts)}" for p in live
         )
     domains = {p.facts.measurement_domain for p in able}
-    busy = sum(any(_within(claim.domain, d) or _within(d, claim.domain) for d in domains) for claim in claims)
+    busy = sum(any(_hinders(claim, domain) for domain in domains) for claim in claims)
     if candidate.requirement.exclusive and busy:
-        return f"it needs its machine alone; {busy} leased task(s) must end first"
+        place = _PLACES.get(able[0].facts.kind, "device")
+        return f"it needs its {place} alone; {busy} leased task(s) must end first"
     return "it is next in line for " + ", ".join(f"{p.node}/{p.facts.device}" for p in able)

@@ -206,10 +206,6 @@ class _Drawing:
         return name
 
 
-CORRECTED = ("onnx", "paddle", "tensorrt")
-"""The runtimes whose INT8 is simulated, as correcting its biases takes."""
-
-
 def native_task(detail: Detail) -> str:
     """The name of the task that finds an engine's own ranges, for a detail of that engine and target."""
     return f"{detail.model}/quantize/{detail.target}/{detail.engine}/native"
@@ -223,7 +219,7 @@ def corrected_runtimes(model: ModelSpec) -> tuple[str, ...]:
         or not (model.calibration.bias_correction or model.calibration.exclude_below_db is not None)
     ):
         return ()
-    return tuple(runtime for runtime in runtimes_of(model, "static") if runtime in CORRECTED)
+    return runtimes_of(model, "static")
 
 
 def runtimes_of(model: ModelSpec, quantization: str) -> tuple[str, ...]:

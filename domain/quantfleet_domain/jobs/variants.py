@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from quantfleet_domain.hardware import offers
 from quantfleet_domain.hardware.offers import EngineOffer
-from quantfleet_domain.hardware.precisions import is_quantized
+from quantfleet_domain.hardware.precisions import is_int8, is_quantized
 from quantfleet_domain.jobs.spec import ModelSpec
 
 FLOAT = "none"
@@ -46,8 +46,8 @@ def why_not(model: ModelSpec, offer: EngineOffer, key: VariantKey) -> str:
     if model.format not in offer.formats:
         return f"{offer.name} does not read {model.format} models"
     if key.precision not in offer.precisions:
-        without = not offer.quantizations and is_quantized(key.precision)
-        return offers.why_not(offer.name, key.quantization) if without else f"{offer.name} has no {key.precision}"
+        without = not offer.quantizations and is_int8(key.precision)
+        return offers.why_not(offer.name, key.quantization) if without else offers.why_no(offer.name, key.precision)
     if not is_quantized(key.precision):
         return "the model is quantized already" if model.quantized else ""
     if model.quantized and key.quantization != "given":

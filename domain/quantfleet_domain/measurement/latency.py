@@ -1,6 +1,6 @@
 """What raw latency samples say: one summary of the pooled runs. Never an average of percentiles, never an estimate."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +13,17 @@ class LatencySummary:
     """Latency of one variant in milliseconds, over all its `runs`; `cov` (coefficient of variation) has no unit.
 
     A percentile is linearly interpolated between the closest ranks (Hyndman and Fan 1996, definition 7; numpy's
-    `linear`). `cov` is the sample standard deviation (n - 1) over the mean, and None for a single run.
+    `linear`). `cov` is the sample standard deviation (n - 1) over the mean, and None for a single run. Median,
+    percentiles and `cov` are None where a tool measured that gives no single latency.
     """
 
     mean: float
-    median: float
+    median: float | None
     min: float
     max: float
-    p90: float
-    p95: float
-    p99: float
+    p90: float | None
+    p95: float | None
+    p99: float | None
     cov: float | None
     runs: int
 
@@ -50,6 +51,41 @@ def summarize(blocks_ns: Iterable[Iterable[int]]) -> LatencySummary:
         p99=p99 / _NS_PER_MS,
         cov=float(np.std(samples, ddof=1)) / mean_ns if len(pooled) > 1 else None,
         runs=len(pooled),
+    )
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a tool said of `runs` timed runs in a row, which it does not give one by one; nanoseconds."""
+
+    mean_ns: int
+    min_ns: int
+    max_ns: int
+    runs: int
+
+
+def summarize_rounds(rounds: Sequence[Round]) -> LatencySummary:
+    """Pool the rounds of one variant: the mean of their means weighted by runs, the least and the greatest of all.
+
+    What needs every latency (median, percentiles, `cov`) is None. Raises ValueError where there is no round, or one
+    whose mean is not between its positive extremes.
+    """
+    if not rounds:
+        raise ValueError("there are no rounds to summarize")
+    for item in rounds:
+        if not 0 < item.min_ns <= item.mean_ns <= item.max_ns or item.runs < 1:
+            raise ValueError(f"{item} is no round: 0 < min <= mean <= max of at least one run")
+    runs = sum(item.runs for item in rounds)
+    return LatencySummary(
+        mean=sum(item.mean_ns * item.runs for item in rounds) / runs / _NS_PER_MS,
+        median=None,
+        min=min(item.min_ns for item in rounds) / _NS_PER_MS,
+        max=max(item.max_ns for item in rounds) / _NS_PER_MS,
+        p90=None,
+        p95=None,
+        p99=None,
+        cov=None,
+        runs=runs,
     )
 
 

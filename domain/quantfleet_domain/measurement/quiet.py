@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+from quantfleet_domain.measurement.gpu_conditions import GpuConditions, gpu_noise
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -23,6 +25,8 @@ class Conditions:
     """Highest clock seen on a measured CPU, kHz."""
     throttle_count: int | None = None
     """Thermal or power throttling of the measured CPUs, and stops by a CPU quota, while measuring."""
+    gpu: GpuConditions | None = None
+    """What was seen on the measured GPU; None for every other device."""
 
 
 @dataclass(frozen=True)
@@ -64,4 +68,6 @@ def judge(conditions: Conditions, limits: QuietLimits = LIMITS) -> Verdict:
     if low is not None and high:
         over(1 - low / high, limits.frequency_drop, "drop of the clock", "{:.1%}".format)
     over(conditions.throttle_count, limits.throttle_count, "throttling events", "{:.0f}".format)
+    if conditions.gpu is not None:
+        reasons += gpu_noise(conditions.gpu)
     return Verdict(not reasons, tuple(reasons))

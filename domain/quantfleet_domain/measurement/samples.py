@@ -17,7 +17,8 @@ class Samples:
     """Latencies of one interleaved measurement: per variant (by name), block by block, nanoseconds in timed order.
 
     `parts` has, for variants on a device with a clock of its own, those of each part of the same runs.
-    Raises ValueError where a variant has other blocks than the protocol says, or a sample is not positive.
+    Raises ValueError where a variant or a part has other blocks than the protocol says, a sample is not positive, or
+    that of a part negative.
     """
 
     protocol: Protocol
@@ -26,14 +27,18 @@ class Samples:
 
     def __post_init__(self) -> None:
         for name, blocks in self.variants.items():
-            if tuple(len(block) for block in blocks) != self.protocol.block_sizes:
-                raise ValueError(f"variant {name} does not have the blocks of its protocol")
-            if any(type(sample) is not int or sample <= 0 for block in blocks for sample in block):
-                raise ValueError(f"variant {name} has a sample that is not a positive whole number of ns")
+            self._check(f"variant {name}", blocks, least=1)
         for name, parts in self.parts.items():
+            if name not in self.variants:
+                raise ValueError(f"it has parts of {name} and no runs of it")
             for part, blocks in parts.items():
-                if tuple(len(block) for block in blocks) != self.protocol.block_sizes:
-                    raise ValueError(f"part {part} of variant {name} does not have the blocks of its protocol")
+                self._check(f"part {part} of variant {name}", blocks, least=0)
+
+    def _check(self, what: str, blocks: Blocks, least: int) -> None:
+        if tuple(len(block) for block in blocks) != self.protocol.block_sizes:
+            raise ValueError(f"{what} does not have the blocks of its protocol")
+        if any(type(sample) is not int or sample < least for block in blocks for sample in block):
+            raise ValueError(f"{what} has a sample that is no whole number of ns from {least} on")
 
 
 def encode(samples: Samples) -> bytes:

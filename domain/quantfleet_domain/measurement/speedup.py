@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quantfleet_domain.measurement.latency import Round
+
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 _SEED = 20
@@ -33,9 +35,23 @@ def speedup(baseline_ns: Sequence[Sequence[int]], variant_ns: Sequence[Sequence[
         raise ValueError(f"{len(baseline_ns)} and {len(variant_ns)} blocks do not pair up")
     if any(len(block) == 0 for block in (*baseline_ns, *variant_ns)):
         raise ValueError("a block has no samples")
-    baseline, variant = _totals(baseline_ns), _totals(variant_ns)
+    return _of_totals(_totals(baseline_ns), _totals(variant_ns))
+
+
+def speedup_of_rounds(baseline: Sequence[Round], variant: Sequence[Round]) -> Speedup:
+    """The same of two variants whose rounds were interleaved, which stand for the blocks.
+
+    Raises ValueError where the rounds do not pair up.
+    """
+    if len(baseline) != len(variant) or not baseline:
+        raise ValueError(f"{len(baseline)} and {len(variant)} rounds do not pair up")
+    totals = (np.array([(item.mean_ns * item.runs, item.runs) for item in rounds]) for rounds in (baseline, variant))
+    return _of_totals(*totals)
+
+
+def _of_totals(baseline: NDArray[np.int64], variant: NDArray[np.int64]) -> Speedup:
     value = float(_ratio_of_means(baseline.sum(axis=0), variant.sum(axis=0)))
-    blocks = len(baseline_ns)
+    blocks = len(baseline)
     if blocks == 1:
         return Speedup(value, None, None)
     drawn = np.random.Generator(np.random.PCG64(_SEED)).integers(0, blocks, size=(RESAMPLES, blocks))

@@ -13,6 +13,10 @@ def _latency(name: str) -> Callable[[Result], object]:
     return lambda result: getattr(result.latency_ms, name, None)
 
 
+def _part(name: str) -> Callable[[Result], object]:
+    return lambda result: result.parts_ms.get(name)
+
+
 _COLUMNS: dict[str, Callable[[Result], object]] = {
     "model": lambda r: r.model,
     "node": lambda r: r.node,
@@ -30,6 +34,7 @@ _COLUMNS: dict[str, Callable[[Result], object]] = {
     "measured_at_utc": lambda r: r.measured_at,
     **{f"latency_{name}_ms": _latency(name) for name in _LATENCIES},
     "latency_cov_ratio": lambda r: r.latency_ms and r.latency_ms.cov,
+    **{f"{name}_ms": _part(name) for name in ("h2d", "compute", "d2h")},
     "throughput_samples_per_s": lambda r: r.throughput_per_s,
     "speedup_ratio": lambda r: r.speedup and r.speedup.value,
     "speedup_low_ratio": lambda r: r.speedup and r.speedup.low,

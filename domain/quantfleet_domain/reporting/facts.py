@@ -30,7 +30,8 @@ def facts_of(value: object) -> dict[str, Fact]:
     found: dict[str, Fact] = {}
     for name, fact in to_value(value).items():
         if isinstance(fact, dict):
-            found.update({f"{name}.{inner}": value for inner, value in fact.items() if value is not None})
+            inner = ((key, tuple(value) if isinstance(value, list) else value) for key, value in fact.items())
+            found.update({f"{name}.{key}": value for key, value in inner if value not in (None, ())})
         elif isinstance(fact, list):
             found[name] = tuple(str(item) for item in fact)
         elif fact is not None and fact != "":

@@ -43,6 +43,7 @@ def remaining(report: Report) -> tuple[Section, ...]:
         gates,
         absent,
         latencies,
+        parts,
         conditions,
         accuracy,
         int8_nodes,
@@ -99,6 +100,21 @@ def latencies(report: Report) -> Section:
         if (ms := r.latency_ms)
     )
     return Section("Every latency", header, tuple(rows), frozenset(range(5, 15)))
+
+
+_PARTS = {"h2d": "H2D", "compute": "Compute", "d2h": "D2H"}
+
+
+def parts(report: Report) -> Section:
+    """What the parts of a run took, where the device has a clock of its own."""
+    rows = (
+        (*_which(r), *(words.milliseconds(r.parts_ms.get(name)) for name in _PARTS))
+        for r in report.results
+        if r.parts_ms
+    )
+    note = "Means by the device's own clock. The latency of a run is by the host's, copies and waiting included."
+    header = (*_WHICH_HEADER, *(f"{label} [ms]" for label in _PARTS.values()))
+    return Section("Parts of a run", header, tuple(rows), frozenset(range(5, 10)), note)
 
 
 def conditions(report: Report) -> Section:

@@ -53,19 +53,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows measured in one `mode` at so many `threads` and samples a run (`batch`); `metric` names the accuracy."""
+    """The rows measured in one `mode` at so many `threads` and samples a run (`batch`); `metric` names the accuracy.
+
+    `alone` is whether every model of the report is in tables of that metric.
+    """
 
     mode: str
     threads: int
     batch: int
     metric: str
     rows: tuple[Row, ...]
+    alone: bool
 
     @property
     def title(self) -> str:
         """The table's heading, e.g. `End-to-end latency, 1 thread, batch 1`."""
         mode = {"runtime": "Runtime", "end2end": "End-to-end"}.get(self.mode, self.mode)
-        return f"{mode} latency, {self.threads} {'thread' if self.threads == 1 else 'threads'}, batch {self.batch}"
+        judged = "" if self.alone else f", judged by {METRIC_LABELS.get(self.metric, self.metric)}"
+        threads = f"{self.threads} {'thread' if self.threads == 1 else 'threads'}"
+        return f"{mode} latency, {threads}, batch {self.batch}{judged}"
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -75,29 +81,36 @@ class Table:
 
 
 def tables(report: Report) -> tuple[Table, ...]:
-    """Every table of a report: modes in the order measured, then by threads and batch; rows in the report's order."""
+    """Every table of a report: modes in the order measured, then by threads and batch; rows in the report's order.
+
+    Models that are judged by another metric have tables of their own.
+    """
     timed = [r for r in report.results if r.latency_ms and r.mode and r.threads and r.batch]
     modes = list(dict.fromkeys(result.mode for result in timed))
     keys = sorted(
         {(modes.index(r.mode), r.threads, r.batch) for r in timed if r.threads and r.batch},
     )
-    metric = main_metric(report)
-    return tuple(
-        Table(
-            modes[mode] or "",
-            threads,
-            batch,
-            metric,
-            _rows(report, [r for r in timed if (r.mode, r.threads, r.batch) == (modes[mode], threads, batch)], metric),
-        )
-        for mode, threads, batch in keys
-    )
+    of_model = metrics(report)
+    shown = list(dict.fromkeys(of_model[result.model] for result in timed))
+    found = []
+    for mode, threads, batch in keys:
+        measured = [r for r in timed if (r.mode, r.threads, r.batch) == (modes[mode], threads, batch)]
+        for metric in shown:
+            if judged := [r for r in measured if of_model[r.model] == metric]:
+                rows = _rows(report, judged, metric)
+                found.append(Table(modes[mode] or "", threads, batch, metric, rows, len(shown) == 1))
+    return tuple(found)
 
 
-def main_metric(report: Report) -> str:
-    """The metric that the tables show: top1 where it was evaluated, else the first there is."""
-    found = [figure.metric for result in report.results for figure in result.accuracy]
-    return "top1" if "top1" in found or not found else found[0]
+def metrics(report: Report) -> dict[str, str]:
+    """The metric that the tables show of each model: top1 where it was evaluated, else the first there is; of a model
+    that was not evaluated, that of the first that was."""
+    found: dict[str, list[str]] = {}
+    for result in report.results:
+        found.setdefault(result.model, []).extend(figure.metric for figure in result.accuracy)
+    chosen = {model: "top1" if "top1" in seen else seen[0] for model, seen in found.items() if seen}
+    otherwise = next(iter(chosen.values()), "top1")
+    return {model: chosen.get(model, otherwise) for model in found}
 
 
 def hardware_names(fleet: Sequence[FleetDevice]) -> dict[tuple[str, str], str]:

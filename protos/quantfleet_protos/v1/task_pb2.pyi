@@ -1159,7 +1159,7 @@ Global___QuantizeResult: _TypeAlias = QuantizeResult  # noqa: Y015
 
 @_typing.final
 class LatencySummary(_message.Message):
-    """Raw latencies of all blocks, pooled and summarised."""
+    """Latencies of all blocks, pooled and summarised. What needs every single one is absent where a tool gives none."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1194,22 +1194,39 @@ class LatencySummary(_message.Message):
         self,
         *,
         mean: _builtins.float = ...,
-        median: _builtins.float = ...,
+        median: _builtins.float | None = ...,
         min: _builtins.float = ...,
         max: _builtins.float = ...,
-        p90: _builtins.float = ...,
-        p95: _builtins.float = ...,
-        p99: _builtins.float = ...,
+        p90: _builtins.float | None = ...,
+        p95: _builtins.float | None = ...,
+        p99: _builtins.float | None = ...,
         cov: _builtins.float | None = ...,
         runs: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cov", b"_cov", "cov", b"cov"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cov", b"_cov", "_median", b"_median", "_p90", b"_p90", "_p95", b"_p95", "_p99", b"_p99", "cov", b"cov", "median", b"median", "p90", b"p90", "p95", b"p95", "p99", b"p99"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cov", b"_cov", "cov", b"cov", "max", b"max", "mean", b"mean", "median", b"median", "min", b"min", "p90", b"p90", "p95", b"p95", "p99", b"p99", "runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cov", b"_cov", "_median", b"_median", "_p90", b"_p90", "_p95", b"_p95", "_p99", b"_p99", "cov", b"cov", "max", b"max", "mean", b"mean", "median", b"median", "min", b"min", "p90", b"p90", "p95", b"p95", "p99", b"p99", "runs", b"runs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cov: _TypeAlias = _typing.Literal["cov"]  # noqa: Y015
     _WhichOneofArgType__cov: _TypeAlias = _typing.Literal["_cov", b"_cov"]  # noqa: Y015
+    _WhichOneofReturnType__median: _TypeAlias = _typing.Literal["median"]  # noqa: Y015
+    _WhichOneofArgType__median: _TypeAlias = _typing.Literal["_median", b"_median"]  # noqa: Y015
+    _WhichOneofReturnType__p90: _TypeAlias = _typing.Literal["p90"]  # noqa: Y015
+    _WhichOneofArgType__p90: _TypeAlias = _typing.Literal["_p90", b"_p90"]  # noqa: Y015
+    _WhichOneofReturnType__p95: _TypeAlias = _typing.Literal["p95"]  # noqa: Y015
+    _WhichOneofArgType__p95: _TypeAlias = _typing.Literal["_p95", b"_p95"]  # noqa: Y015
+    _WhichOneofReturnType__p99: _TypeAlias = _typing.Literal["p99"]  # noqa: Y015
+    _WhichOneofArgType__p99: _TypeAlias = _typing.Literal["_p99", b"_p99"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cov) -> _WhichOneofReturnType__cov | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__median) -> _WhichOneofReturnType__median | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p90) -> _WhichOneofReturnType__p90 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p95) -> _WhichOneofReturnType__p95 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p99) -> _WhichOneofReturnType__p99 | None: ...
 
 Global___LatencySummary: _TypeAlias = LatencySummary  # noqa: Y015
 
@@ -1262,6 +1279,7 @@ class Conditions(_message.Message):
     FREQUENCY_MIN_KHZ_FIELD_NUMBER: _builtins.int
     FREQUENCY_MAX_KHZ_FIELD_NUMBER: _builtins.int
     THROTTLE_COUNT_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
     steal_share: _builtins.float
     """CPU ticks that the hypervisor gave to others, share 0 to 1."""
     other_cpu_share: _builtins.float
@@ -1274,6 +1292,10 @@ class Conditions(_message.Message):
     """Highest clock seen, kHz."""
     throttle_count: _builtins.int
     """Throttling events, count."""
+    @_builtins.property
+    def gpu(self) -> Global___GpuConditions:
+        """What was watched on the GPU that was measured; absent for every other device."""
+
     def __init__(
         self,
         *,
@@ -1283,10 +1305,11 @@ class Conditions(_message.Message):
         frequency_min_khz: _builtins.int | None = ...,
         frequency_max_khz: _builtins.int | None = ...,
         throttle_count: _builtins.int | None = ...,
+        gpu: Global___GpuConditions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_max_khz", b"_frequency_max_khz", "_frequency_min_khz", b"_frequency_min_khz", "_other_cpu_share", b"_other_cpu_share", "_run_queue", b"_run_queue", "_steal_share", b"_steal_share", "_throttle_count", b"_throttle_count", "frequency_max_khz", b"frequency_max_khz", "frequency_min_khz", b"frequency_min_khz", "other_cpu_share", b"other_cpu_share", "run_queue", b"run_queue", "steal_share", b"steal_share", "throttle_count", b"throttle_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_max_khz", b"_frequency_max_khz", "_frequency_min_khz", b"_frequency_min_khz", "_other_cpu_share", b"_other_cpu_share", "_run_queue", b"_run_queue", "_steal_share", b"_steal_share", "_throttle_count", b"_throttle_count", "frequency_max_khz", b"frequency_max_khz", "frequency_min_khz", b"frequency_min_khz", "gpu", b"gpu", "other_cpu_share", b"other_cpu_share", "run_queue", b"run_queue", "steal_share", b"steal_share", "throttle_count", b"throttle_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_max_khz", b"_frequency_max_khz", "_frequency_min_khz", b"_frequency_min_khz", "_other_cpu_share", b"_other_cpu_share", "_run_queue", b"_run_queue", "_steal_share", b"_steal_share", "_throttle_count", b"_throttle_count", "frequency_max_khz", b"frequency_max_khz", "frequency_min_khz", b"frequency_min_khz", "other_cpu_share", b"other_cpu_share", "run_queue", b"run_queue", "steal_share", b"steal_share", "throttle_count", b"throttle_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_max_khz", b"_frequency_max_khz", "_frequency_min_khz", b"_frequency_min_khz", "_other_cpu_share", b"_other_cpu_share", "_run_queue", b"_run_queue", "_steal_share", b"_steal_share", "_throttle_count", b"_throttle_count", "frequency_max_khz", b"frequency_max_khz", "frequency_min_khz", b"frequency_min_khz", "gpu", b"gpu", "other_cpu_share", b"other_cpu_share", "run_queue", b"run_queue", "steal_share", b"steal_share", "throttle_count", b"throttle_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__frequency_max_khz: _TypeAlias = _typing.Literal["frequency_max_khz"]  # noqa: Y015
     _WhichOneofArgType__frequency_max_khz: _TypeAlias = _typing.Literal["_frequency_max_khz", b"_frequency_max_khz"]  # noqa: Y015
@@ -1314,6 +1337,85 @@ class Conditions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__throttle_count) -> _WhichOneofReturnType__throttle_count | None: ...
 
 Global___Conditions: _TypeAlias = Conditions  # noqa: Y015
+
+@_typing.final
+class GpuConditions(_message.Message):
+    """What was watched on a GPU; absent where its driver does not tell."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SM_MIN_MHZ_FIELD_NUMBER: _builtins.int
+    SM_MAX_MHZ_FIELD_NUMBER: _builtins.int
+    MEMORY_MIN_MHZ_FIELD_NUMBER: _builtins.int
+    MEMORY_MAX_MHZ_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_MAX_C_FIELD_NUMBER: _builtins.int
+    POWER_MAX_W_FIELD_NUMBER: _builtins.int
+    SLOWDOWNS_FIELD_NUMBER: _builtins.int
+    OTHER_PROCESSES_FIELD_NUMBER: _builtins.int
+    sm_min_mhz: _builtins.int
+    """Lowest clock of the multiprocessors, MHz."""
+    sm_max_mhz: _builtins.int
+    """Highest clock of the multiprocessors, MHz."""
+    memory_min_mhz: _builtins.int
+    """Lowest clock of the memory, MHz."""
+    memory_max_mhz: _builtins.int
+    """Highest clock of the memory, MHz."""
+    temperature_max_c: _builtins.int
+    """Highest temperature, degrees Celsius."""
+    power_max_w: _builtins.float
+    """Highest power drawn, watts."""
+    other_processes: _builtins.int
+    """Processes besides the measured one, count."""
+    @_builtins.property
+    def slowdowns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why the driver held the clocks down for power or heat."""
+
+    def __init__(
+        self,
+        *,
+        sm_min_mhz: _builtins.int | None = ...,
+        sm_max_mhz: _builtins.int | None = ...,
+        memory_min_mhz: _builtins.int | None = ...,
+        memory_max_mhz: _builtins.int | None = ...,
+        temperature_max_c: _builtins.int | None = ...,
+        power_max_w: _builtins.float | None = ...,
+        slowdowns: _abc.Iterable[_builtins.str] | None = ...,
+        other_processes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_max_mhz", b"_memory_max_mhz", "_memory_min_mhz", b"_memory_min_mhz", "_other_processes", b"_other_processes", "_power_max_w", b"_power_max_w", "_sm_max_mhz", b"_sm_max_mhz", "_sm_min_mhz", b"_sm_min_mhz", "_temperature_max_c", b"_temperature_max_c", "memory_max_mhz", b"memory_max_mhz", "memory_min_mhz", b"memory_min_mhz", "other_processes", b"other_processes", "power_max_w", b"power_max_w", "sm_max_mhz", b"sm_max_mhz", "sm_min_mhz", b"sm_min_mhz", "temperature_max_c", b"temperature_max_c"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_max_mhz", b"_memory_max_mhz", "_memory_min_mhz", b"_memory_min_mhz", "_other_processes", b"_other_processes", "_power_max_w", b"_power_max_w", "_sm_max_mhz", b"_sm_max_mhz", "_sm_min_mhz", b"_sm_min_mhz", "_temperature_max_c", b"_temperature_max_c", "memory_max_mhz", b"memory_max_mhz", "memory_min_mhz", b"memory_min_mhz", "other_processes", b"other_processes", "power_max_w", b"power_max_w", "slowdowns", b"slowdowns", "sm_max_mhz", b"sm_max_mhz", "sm_min_mhz", b"sm_min_mhz", "temperature_max_c", b"temperature_max_c"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__memory_max_mhz: _TypeAlias = _typing.Literal["memory_max_mhz"]  # noqa: Y015
+    _WhichOneofArgType__memory_max_mhz: _TypeAlias = _typing.Literal["_memory_max_mhz", b"_memory_max_mhz"]  # noqa: Y015
+    _WhichOneofReturnType__memory_min_mhz: _TypeAlias = _typing.Literal["memory_min_mhz"]  # noqa: Y015
+    _WhichOneofArgType__memory_min_mhz: _TypeAlias = _typing.Literal["_memory_min_mhz", b"_memory_min_mhz"]  # noqa: Y015
+    _WhichOneofReturnType__other_processes: _TypeAlias = _typing.Literal["other_processes"]  # noqa: Y015
+    _WhichOneofArgType__other_processes: _TypeAlias = _typing.Literal["_other_processes", b"_other_processes"]  # noqa: Y015
+    _WhichOneofReturnType__power_max_w: _TypeAlias = _typing.Literal["power_max_w"]  # noqa: Y015
+    _WhichOneofArgType__power_max_w: _TypeAlias = _typing.Literal["_power_max_w", b"_power_max_w"]  # noqa: Y015
+    _WhichOneofReturnType__sm_max_mhz: _TypeAlias = _typing.Literal["sm_max_mhz"]  # noqa: Y015
+    _WhichOneofArgType__sm_max_mhz: _TypeAlias = _typing.Literal["_sm_max_mhz", b"_sm_max_mhz"]  # noqa: Y015
+    _WhichOneofReturnType__sm_min_mhz: _TypeAlias = _typing.Literal["sm_min_mhz"]  # noqa: Y015
+    _WhichOneofArgType__sm_min_mhz: _TypeAlias = _typing.Literal["_sm_min_mhz", b"_sm_min_mhz"]  # noqa: Y015
+    _WhichOneofReturnType__temperature_max_c: _TypeAlias = _typing.Literal["temperature_max_c"]  # noqa: Y015
+    _WhichOneofArgType__temperature_max_c: _TypeAlias = _typing.Literal["_temperature_max_c", b"_temperature_max_c"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_max_mhz) -> _WhichOneofReturnType__memory_max_mhz | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_min_mhz) -> _WhichOneofReturnType__memory_min_mhz | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__other_processes) -> _WhichOneofReturnType__other_processes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power_max_w) -> _WhichOneofReturnType__power_max_w | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sm_max_mhz) -> _WhichOneofReturnType__sm_max_mhz | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sm_min_mhz) -> _WhichOneofReturnType__sm_min_mhz | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature_max_c) -> _WhichOneofReturnType__temperature_max_c | None: ...
+
+Global___GpuConditions: _TypeAlias = GpuConditions  # noqa: Y015
 
 @_typing.final
 class Conversion(_message.Message):

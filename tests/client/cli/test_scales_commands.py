@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from tests.client.cli.conftest import Run
 from tests.worker.onnx_networks import classifier, saved
@@ -103,4 +104,59 @@ def test_a_cache_of_another_model_is_refused_with_the_tensors_that_it_lacks(tmp_
     ran = run("scales", "import", tmp_path / "a.cache", "--model", saved(classifier(), tmp_path), "--out", out)
     assert ran.code == 2
     assert "no range for 8 of 8 tensors of the model: 'image'" in ran.err
+    assert not out.exists()
+
+
+@pytest.fixture
+def of_a_model(tmp_path: Path, run: Run) -> tuple[Path, Path]:
+    """A model, and a table of it whose ranges have two different ends."""
+    model, path = saved(classifier(), tmp_path), tmp_path / "own.json"
+    names = ("image", "pooled", "deep.relu6", "wide", "sum.relu", "side.relu", "averaged")
+    lines = [f"{name}: 3c81020{digit}" for digit, name in enumerate(names)]
+    (tmp_path / "a.cache").write_text("\n".join(["TRT-8401-MinMaxCalibration", *lines]))
+    assert run("scales", "import", tmp_path / "a.cache", "--model", model, "--out", path).code == 0
+    table = ScaleTable.from_json(path.read_bytes())
+    halved = tuple(replace(row, lo=row.lo / 2) for row in table.activations)
+    path.write_bytes(replace(table, activations=halved).to_json())
+    return model, path
+
+
+def test_ranges_go_out_as_an_onnx_model_and_come_back(of_a_model: tuple[Path, Path], tmp_path: Path, run: Run) -> None:
+    model, path = of_a_model
+    out, again = tmp_path / "int8.onnx", tmp_path / "again.json"
+    assert run("scales", "export", path, "--form", "onnx", "--model", model, "--out", out).code == 0
+    onnx.checker.check_model(onnx.load(out))
+    assert run("scales", "import", out, "--model", model, "--out", again).code == 0
+    before, after = (ScaleTable.from_json(p.read_bytes()).activations for p in (path, again))
+    assert [row.tensor for row in before] == [row.tensor for row in after]
+    for one, other in zip(before, after, strict=True):
+        step = (one.hi - one.lo) / 255
+        # A zero point is a whole number, so a range moves by up to half a step; its width does not.
+        assert other.hi - other.lo == pytest.approx(one.hi - one.lo, rel=1e-6)
+        assert other.hi == pytest.approx(one.hi, abs=step * 0.51)
+
+
+def test_the_form_of_tensorrt_leaves_in_float_what_it_fuses(
+    of_a_model: tuple[Path, Path], tmp_path: Path, run: Run
+) -> None:
+    model, path = of_a_model
+    out, again = tmp_path / "int8.onnx", tmp_path / "again.json"
+    assert run("scales", "export", path, "--form", "onnx", "--model", model, "--int8", "s8s8", "--out", out).code == 0
+    ran = run("scales", "import", out, "--model", model, "--out", again)
+    assert (ran.code, "no range for 1 of 8 tensors of the model: 'wide'" in ran.err) == (2, True)
+
+
+def test_an_export_wants_the_very_model_of_the_table(
+    of_a_model: tuple[Path, Path], tables: tuple[Path, Path], tmp_path: Path, run: Run
+) -> None:
+    model, path = of_a_model
+    out = tmp_path / "int8.onnx"
+    ran = run("scales", "export", path, "--form", "onnx", "--out", out)
+    assert (ran.code, "give the table's FP32 model" in ran.err) == (2, True)
+    ran = run("scales", "export", tables[0], "--form", "onnx", "--model", model, "--out", out)
+    assert ran.code == 2
+    ran = run("scales", "export", path, "--form", "onnx", "--model", model, "--int8", "u8", "--out", out)
+    assert (ran.code, "u8s8-paired" in ran.err) == (2, True)
+    ran = run("scales", "export", path, "--form", "paddle", "--model", model, "--out", out)
+    assert (ran.code, "is an onnx model" in ran.err) == (2, True)
     assert not out.exists()

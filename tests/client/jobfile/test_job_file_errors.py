@@ -59,6 +59,7 @@ PLACES = [
     for number, line in enumerate(FULL.splitlines(), 1)
     if ":" in line
 ]
+ENGINES = "engines: [onnxruntime-cpu]"
 
 
 def error_of(text: str, folder: Path) -> QuantfleetError:
@@ -115,6 +116,10 @@ def test_any_misspelt_key_is_reported_with_its_line_and_column_and_the_nearest_k
         ("engines: [onnxruntime-cpu]", "engines: [onnxruntime]", "25:15", "no engine 'onnxruntime'"),
         ("engines: [onnxruntime-cpu]", "engines: []", "25:14", "targets[0].engines is an empty list"),
         ("engines: [onnxruntime-cpu]", "engines: onnxruntime-cpu", "25:14", "is 'onnxruntime-cpu'"),
+        (ENGINES, "engines: [tensorrt, onnxruntime-tensorrt]\n    form: s8s9", "26:11", "there is no form 's8s9'"),
+        (ENGINES, "engines: [tensorrt]\n    form: [cache]", "26:11", "form is a list"),
+        (ENGINES, "engines: [tensorrt, paddle-tensorrt]\n    form: cache", "26:11", "share no form"),
+        (ENGINES, "form: cache", "25:11", "this target names none"),
         ("threads: [1, 2]", "threads: [1, 1]", "27:18", "stands in this list a second time"),
         ("calibrator: percentile", "calibrator: entropie", "15:15", "no calibrator 'entropie'"),
         ("modes: [runtime]", "modes: [end2and]", "30:11", "no mode 'end2and'"),
@@ -146,6 +151,15 @@ def test_a_wrong_value_is_told_with_its_place_and_what_is_wanted(
     assert error.what.startswith(f"job.yaml:{place}: ")
     assert words in error.what
     assert error.todo
+
+
+def test_a_form_that_all_engines_of_a_target_take_becomes_the_targets_and_is_otherwise_the_engines_choice(
+    folder: Path,
+) -> None:
+    named = FULL.replace(ENGINES, "engines: [tensorrt, onnxruntime-tensorrt]\n    form: cache")
+    assert [target.form for target in read_text(named, "job.yaml", folder).models[0].targets] == ["cache"]
+    assert [target.form for target in read_text(FULL, "job.yaml", folder).models[0].targets] == [""]
+    assert "did you mean 's8s8'?" in error_of(named.replace("form: cache", "form: s8s9"), folder).todo
 
 
 def test_a_misspelt_auto_is_told_the_right_word(folder: Path) -> None:

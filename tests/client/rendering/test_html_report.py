@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from tests.domain.reporting.sample_reports import (
     failed_report,
+    phone_report,
     sample_report,
     trained_report,
     tuned_report,
@@ -165,6 +166,16 @@ def test_without_accuracy_there_is_no_accuracy_plot() -> None:
 def test_a_dollar_in_a_name_is_no_formula() -> None:
     report = sample_report("$x^2$")
     assert "$x^2$" in "".join(ET.fromstring(latency_plot(report, tables(report)[0])).itertext())  # noqa: S314 - our own output
+
+
+def test_a_phones_bars_are_its_means_and_its_slowest_runs() -> None:
+    report = phone_report()
+    svg = latency_plot(report, tables(report)[0])
+    label = ET.fromstring(svg).get("aria-label") or ""  # noqa: S314 - our own output
+    assert "mean 13.4" in label
+    assert "slowest run 40." in label
+    assert "bar to the mean, whisker from the fastest run to the slowest run" in svg
+    assert "median" not in svg
 
 
 @pytest.mark.parametrize("draw", [latency_plot, accuracy_plot])

@@ -10,7 +10,7 @@ from tests.coordinator.jobs.scripted_node import DATA, MODEL, job_spec, ref, sub
 
 from quantfleet_coordinator.testing import LocalFleet
 from quantfleet_domain.calibration.graph import CalibrationGraph, WeightTensor
-from quantfleet_domain.calibration.imported import Origin, imported_table
+from quantfleet_domain.calibration.imported import Origin, imported_table, symmetric
 from quantfleet_domain.errors import ErrorCode
 from quantfleet_domain.jobs.spec import CalibrationSpec, DataSet, JobSpec
 from quantfleet_domain.reporting.schema import report_schema
@@ -23,7 +23,7 @@ GRAPH = CalibrationGraph((), (), ("x", "y"), (WeightTensor("w", 0, (1.0,)),), {}
 
 def table_of(model: str) -> bytes:
     origin = Origin("tensorrt", "8401-EntropyCalibration2", "5" * 64)
-    return imported_table({"x": 1.0, "y": 2.0}, GRAPH, (), model=model, origin=origin).to_json()
+    return imported_table(symmetric({"x": 1.0, "y": 2.0}), GRAPH, (), model=model, origin=origin).to_json()
 
 
 def brought(table: bytes, data: DataSet | None) -> JobSpec:

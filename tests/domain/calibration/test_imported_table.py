@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from quantfleet_domain.calibration.graph import CalibrationGraph
-from quantfleet_domain.calibration.imported import Origin, completed, imported_table
+from quantfleet_domain.calibration.imported import Origin, completed, imported_table, symmetric
 from quantfleet_domain.calibration.scales import ActivationRow, ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
@@ -14,7 +14,7 @@ KNOWN = {"relu_0.tmp_0": 3.0, "x": 2.0, "logits": 1.5}
 
 
 def table(thresholds: dict[str, float], graph: CalibrationGraph, *nonnegative: str) -> ScaleTable:
-    return imported_table(thresholds, graph, nonnegative, model="9" * 64, origin=ORIGIN)
+    return imported_table(symmetric(thresholds), graph, nonnegative, model="9" * 64, origin=ORIGIN)
 
 
 def refusal(thresholds: dict[str, float], graph: CalibrationGraph) -> str:
@@ -22,6 +22,10 @@ def refusal(thresholds: dict[str, float], graph: CalibrationGraph) -> str:
         table(thresholds, graph)
     assert caught.value.code is ErrorCode.SCALES_INVALID
     return caught.value.what
+
+
+def filled(thresholds: dict[str, float], moves: list[tuple[str, str]]) -> dict[str, float]:
+    return {name: hi for name, (_, hi) in completed(symmetric(thresholds), moves).items()}
 
 
 def ranges(made: ScaleTable) -> dict[str, tuple[float, float]]:
@@ -72,9 +76,9 @@ def test_a_threshold_that_is_no_magnitude_is_an_error_that_names_the_tensor(
 
 def test_a_tensor_takes_the_threshold_of_its_nearest_neighbour_with_the_same_values() -> None:
     moves = [("a", "b"), ("b", "c"), ("c", "d"), ("x", "y")]
-    assert completed({"a": 1.0, "d": 4.0}, moves) == {"a": 1.0, "b": 1.0, "c": 4.0, "d": 4.0}
-    assert completed({"b": 2.0, "z": 1.0}, moves) == {"a": 2.0, "b": 2.0, "c": 2.0, "d": 2.0, "z": 1.0}
+    assert filled({"a": 1.0, "d": 4.0}, moves) == {"a": 1.0, "b": 1.0, "c": 4.0, "d": 4.0}
+    assert filled({"b": 2.0, "z": 1.0}, moves) == {"a": 2.0, "b": 2.0, "c": 2.0, "d": 2.0, "z": 1.0}
 
 
 def test_of_two_neighbours_that_are_as_near_the_larger_threshold_is_taken() -> None:
-    assert completed({"a": 1.0, "b": 3.0}, [("a", "m"), ("m", "b")])["m"] == 3.0
+    assert filled({"a": 1.0, "b": 3.0}, [("a", "m"), ("m", "b")])["m"] == 3.0

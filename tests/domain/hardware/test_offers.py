@@ -3,8 +3,8 @@
 import pytest
 
 from quantfleet_domain.hardware.offers import ENGINES, REFERENCE_ENGINE, why_not
-
-QUANTIZATIONS = ("static", "dynamic", "qat", "distill", "given")
+from quantfleet_domain.hardware.precisions import PRECISIONS, is_int8, is_quantized
+from quantfleet_domain.jobs.spec import QUANTIZATIONS
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
@@ -28,3 +28,14 @@ def test_an_unknown_engine_or_quantization_has_no_reason() -> None:
 
 def test_the_reference_engine_is_offered() -> None:
     assert REFERENCE_ENGINE in ENGINES
+
+
+def test_an_engine_that_executes_quantized_models_has_a_precision_for_them_and_only_such_a_one() -> None:
+    for offer in ENGINES.values():
+        assert set(offer.precisions) <= set(PRECISIONS)
+        assert bool(offer.quantizations) == any(is_int8(precision) for precision in offer.precisions), offer.name
+
+
+def test_a_quantized_precision_is_int8_alone_or_beside_fp16_or_int16() -> None:
+    assert [precision for precision in PRECISIONS if is_int8(precision)] == ["int8", "int8+fp16", "int8+fp16+pinned"]
+    assert [p for p in PRECISIONS if is_quantized(p) and not is_int8(p)] == ["int16"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.domain.jobs.sample_jobs import PHONE, T4, gpu, phone
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.facts import ISA_FLAGS, CpuFacts, DeviceFacts, EngineFacts, VnniSelfTest, numerics_isa
@@ -135,6 +136,68 @@ def test_every_built_in_pool_can_be_read_and_selects_what_it_names() -> None:
     }
     phone = replace(XEON, kind="arm", hardware=replace(XEON.hardware, architecture="aarch64", isa=("asimd", "asimddp")))
     assert {name for name, selector in pools.items() if selector.matches(phone)} == {"arm", "arm-dotprod", "phone"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "isa", "name"),
+    [
+        (gpu(), ("sm_75",), "Tesla T4"),
+        (replace(gpu(), gpu=replace(T4, compute_capability="12.0")), ("sm_120",), "Tesla T4"),
+        (phone(), ("asimd", "asimddp"), "SM8250"),
+        (replace(phone(), phone=replace(PHONE, soc=""), hardware=XEON.hardware), XEON.hardware.isa, XEON.model_name),
+        (XEON, ("avx2", "avx512_vnni", "avx512f", "fma"), "Intel(R) Xeon(R) Platinum 8259CL"),
+    ],
+)
+def test_a_device_has_the_instruction_set_and_the_name_of_what_computes_there(
+    facts: DeviceFacts, isa: tuple[str, ...], name: str
+) -> None:
+    assert (facts.isa, facts.model_name) == (isa, name)
+
+
+@pytest.mark.parametrize(
+    ("facts", "pools", "texts"),
+    [
+        (
+            gpu(),
+            {"cuda", "t4"},
+            (
+                "compute_capability >= 7.5 and compute_capability < 8",
+                "compute_capability == 7.5",
+                "isa contains sm_75",
+                "gpu_memory_bytes >= 16e9",
+                "model_name contains T4 and architecture == x86_64",
+            ),
+        ),
+        (
+            phone(),
+            {"arm", "arm-dotprod", "phone"},
+            (
+                "soc == SM8250 and transport == adb",
+                "soc contains SM82",
+                "abis contains armeabi-v7a and isa contains asimddp",
+                "kind == arm and device == arm:9f3a",
+            ),
+        ),
+    ],
+)
+def test_a_pool_selects_gpus_and_phones_by_what_they_are(
+    facts: DeviceFacts, pools: set[str], texts: tuple[str, ...]
+) -> None:
+    assert {pool.name for pool in BUILT_IN_POOLS if pool.selector.matches(facts)} == pools
+    for text in texts:
+        assert parse(text).why_not(facts) == ""
+        assert not parse(text).matches(XEON)
+
+
+def test_a_newer_gpu_is_no_older_one_though_its_number_sorts_before_it() -> None:
+    newer = replace(gpu(), gpu=replace(T4, compute_capability="10.0"))
+    assert parse("compute_capability > 7.5").matches(newer)
+
+
+def test_a_capability_that_is_no_number_satisfies_nothing_and_stops_nobody() -> None:
+    claimed = replace(gpu(), gpu=replace(T4, compute_capability="seven"))
+    why = parse("compute_capability >= 7.5").why_not(claimed)
+    assert why == "cuda:0: compute_capability >= 7.5 does not hold: compute_capability is not known"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from quantfleet_domain.calibration.graph import NumericsClass
-from quantfleet_domain.hardware.facts import CpuFacts, DeviceFacts, EngineFacts
+from quantfleet_domain.hardware.facts import CpuFacts, DeviceFacts, EngineFacts, GpuFacts, PhoneFacts
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.plan import Plan
 from quantfleet_domain.jobs.spec import (
@@ -41,6 +41,8 @@ PADDLE = (FileRef("inference.pdmodel", "b" * 64, 10), FileRef("inference.pdipara
 DATA = DataSet(FileRef("manifest.json", "d" * 64, 10), 20)
 NUMERICS = NumericsClass("onnxruntime-cpu", "1.0", "x86_64/avx2", "a" * 64, "r" * 64, "none", 1)
 TARGET = TargetSpec("", ("onnxruntime-cpu", "paddle-cpu"), ("fp32", "int8"), (1, 2), (1,))
+T4 = GpuFacts("Tesla T4", "GPU-1", "7.5", 2**34, "580.1", "13.0", 1590)
+PHONE = PhoneFacts("adb", "9f3a", "SM8250", "Android 13", ("arm64-v8a", "armeabi-v7a"))
 
 
 def model_spec(name: str = "net", paddle: bool = False, **fields: Any) -> ModelSpec:
@@ -101,7 +103,8 @@ def results_of(plan: Plan) -> dict[str, Result]:
             case TaskKind.SETTLE:
                 results[name] = SettleResult(made, 3, (), 1.0)
             case TaskKind.TRAIN:
-                forms = tuple(RuntimeForms(runtime, (ModelForm("", (made,)),)) for runtime in ("onnx", "paddle"))
+                runtimes = sorted({d.runtime for d in plan.details.values() if d.model == detail.model and d.runtime})
+                forms = tuple(RuntimeForms(runtime, (ModelForm("", (made,)),)) for runtime in runtimes)
                 best = TrainedForm(10, 50.0, forms)
                 results[name] = TrainResult(detail.quantization, 10 * detail.stage, made, (), "top1", 50.0, best, 1.0)
             case TaskKind.QUANTIZE:
@@ -122,3 +125,36 @@ def device(
     hardware = CpuFacts("CPU", "V", architecture, ("avx2",), 1, cores, cores, 2**34, None, None, None, "")
     found = tuple(EngineFacts(engine, "1.0", ("fp32", "int8"), True, "") for engine in engines)
     return DeviceFacts(name, "cpu", hardware, found, tuple(range(cores)), tuple(range(slots)), machine, isa, True)
+
+
+def gpu(name: str = "cuda:0", *, uuid: str = "GPU-1", machine: str = "m1", slots: int = 1) -> DeviceFacts:
+    """A GPU of a machine, fed by its core 3."""
+    host = device(machine=machine)
+    return replace(
+        host,
+        device=name,
+        kind="cuda",
+        engines=(EngineFacts("tensorrt", "10.16", ("fp32", "fp16", "int8"), True, ""),),
+        cores=(3,),
+        slots=(3,) * slots,
+        measurement_domain=f"{machine}/{uuid}",
+        gpu=replace(T4, uuid=uuid),
+    )
+
+
+def phone(serial: str = "9f3a") -> DeviceFacts:
+    """A phone that hangs on a machine, whose core 2 its proxy runs on."""
+    own = CpuFacts("Cortex-A77", "ARM", "aarch64", ("asimd", "asimddp"), 1, 8, 8, 2**33, None, None, None, "")
+    return replace(
+        device(),
+        device=f"arm:{serial}",
+        kind="arm",
+        hardware=own,
+        engines=(EngineFacts("paddle-lite", "2.14", ("fp32", "int8"), True, ""),),
+        cores=tuple(range(8)),
+        slots=(0,),
+        measurement_domain=f"phone:{serial}",
+        numerics_isa="aarch64/asimd",
+        phone=replace(PHONE, address=serial),
+        feeding=(2,),
+    )

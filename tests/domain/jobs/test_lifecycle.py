@@ -243,6 +243,7 @@ def test_a_job_without_anything_that_can_fail_moves_at_once() -> None:
         (ErrorCode.ENGINE_CRASHED, ENGINE_RETRIES + 1),
         (ErrorCode.ENGINE_FAILED, ENGINE_RETRIES + 1),
         (ErrorCode.STORAGE_FULL, INFRASTRUCTURE_RETRIES + 1),
+        (ErrorCode.PHONE_LOST, INFRASTRUCTURE_RETRIES + 1),
         (ErrorCode.DIGEST_MISMATCH, INFRASTRUCTURE_RETRIES + 1),
         (ErrorCode.INTERNAL, INFRASTRUCTURE_RETRIES + 1),
         *(

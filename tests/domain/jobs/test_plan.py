@@ -18,6 +18,8 @@ from tests.domain.jobs.sample_jobs import (
 
 from quantfleet_domain.calibration.graph import MIXED
 from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
+from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.hardware.precisions import PRECISIONS
 from quantfleet_domain.jobs.assignment import (
     files_of,
     is_idle,
@@ -87,15 +89,19 @@ SPECS = st.builds(
             st.builds(
                 replace,
                 st.just(TARGET),
-                engines=st.sampled_from([("onnxruntime-cpu",), ("paddle-cpu",), ("paddle-cpu", "onnxruntime-cpu")]),
-                precisions=st.sampled_from([("fp32",), ("int8",), ("fp32", "int8")]),
+                engines=st.lists(st.sampled_from(list(ENGINES)), min_size=1, max_size=3, unique=True).map(tuple),
+                precisions=st.sampled_from([("fp32",), ("int8",), ("fp32", "int8"), PRECISIONS]),
             ),
             max_size=3,
         ).map(tuple),
     ),
     st.one_of(
         st.builds(model_spec, st.just("second"), st.booleans()),
-        st.lists(st.sampled_from(QUANTIZATIONS), unique=True).map(lambda names: quantized_in(*names, name="second")),
+        st.builds(
+            lambda names, engines: quantized_in(*names, name="second", targets=(replace(TARGET, engines=engines),)),
+            st.lists(st.sampled_from(QUANTIZATIONS), unique=True),
+            st.lists(st.sampled_from(list(ENGINES)), min_size=1, max_size=3, unique=True).map(tuple),
+        ),
     ),
     benchmark=st.sampled_from([job_spec().benchmark, replace(job_spec().benchmark, modes=())]),
 )

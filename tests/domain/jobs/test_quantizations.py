@@ -140,6 +140,7 @@ def test_a_quantized_model_is_measured_as_it_is_and_has_no_fp32() -> None:
         ("paddle-cpu", VariantKey("int8", "dynamic"), "only Paddle Lite runs"),
         ("openvino-cpu", VariantKey("int8", "dynamic"), "in float"),
         ("onnxruntime-cpu", VariantKey("int8", "given"), "does not read quantized paddle models"),
+        ("tensorrt", VariantKey("int8", "given"), "does not read quantized paddle models"),
     ],
 )
 def test_what_an_engine_cannot_run_is_refused_with_the_reason(engine: str, key: VariantKey, reason: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantfleet_domain.measurement.latency import summarize, throughput_per_s
+from quantfleet_domain.measurement.latency import Round, summarize, summarize_rounds, throughput_per_s
 
 blocks_of_samples = st.lists(
     st.lists(st.integers(1, 10**12), min_size=1, max_size=30), min_size=1, max_size=12
@@ -24,7 +24,9 @@ def test_a_summary_of_known_samples_is_what_the_definition_says() -> None:
 @given(blocks_of_samples)
 def test_percentiles_rise_between_min_and_max(blocks: list[list[int]]) -> None:
     s = summarize(blocks)
-    assert s.min <= s.median <= s.p90 <= s.p95 <= s.p99 <= s.max
+    rising = [value for value in (s.min, s.median, s.p90, s.p95, s.p99, s.max) if value is not None]
+    assert len(rising) == 6
+    assert rising == sorted(rising)
     assert s.min <= s.mean <= s.max
 
 
@@ -53,3 +55,20 @@ def test_no_samples_and_impossible_samples_are_errors(blocks: list[list[int]]) -
 
 def test_throughput_is_batch_over_mean() -> None:
     assert throughput_per_s(summarize([[20_000_000]]), batch=8) == 400.0
+
+
+def test_rounds_pool_their_means_by_runs_and_tell_nothing_of_single_runs() -> None:
+    summary = summarize_rounds(
+        [Round(2_000_000, 1_000_000, 9_000_000, 100), Round(5_000_000, 3_000_000, 6_000_000, 50)]
+    )
+    assert (summary.mean, summary.min, summary.max, summary.runs) == (3.0, 1.0, 9.0, 150)
+    assert (summary.median, summary.p90, summary.p95, summary.p99, summary.cov) == (None,) * 5
+    assert throughput_per_s(summary, batch=3) == 1000
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], [Round(5, 6, 7, 1)], [Round(8, 6, 7, 1)], [Round(0, 0, 7, 1)], [Round(6, 6, 6, 0)]]
+)
+def test_what_is_no_round_is_an_error(wrong: list[Round]) -> None:
+    with pytest.raises(ValueError, match="round"):
+        summarize_rounds(wrong)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -18,9 +19,39 @@ def test_samples_survive_a_round_trip(data: st.DataObject) -> None:
     blocks = tuple(
         tuple(data.draw(st.lists(st.integers(1, 2**62), min_size=size, max_size=size))) for size in PROTOCOL.block_sizes
     )
-    samples = Samples(PROTOCOL, {data.draw(st.text(max_size=8)): blocks})
+    name = data.draw(st.text(max_size=8))
+    parts = data.draw(st.sets(st.sampled_from(["h2d", "compute", "d2h"])))
+    samples = Samples(PROTOCOL, {name: blocks}, {name: dict.fromkeys(parts, blocks)} if parts else {})
     assert decode(encode(samples)) == samples
     assert encode(decode(encode(samples))) == encode(samples)
+
+
+def test_a_file_without_parts_does_not_speak_of_them() -> None:
+    assert "parts" not in json.loads(encode(SAMPLES))
+    assert decode(encode(SAMPLES)).parts == {}
+
+
+def test_a_part_that_took_no_time_that_its_clock_could_tell_is_kept() -> None:
+    samples = replace(SAMPLES, parts={"int8": {"h2d": ((0, 1), (0,))}})
+    assert decode(encode(samples)) == samples
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"int8": {"h2d": [[1, 2]]}},
+        {"int8": {"h2d": [[1], [2, 3]]}},
+        {"int8": {"h2d": [[1, -2], [3]]}},
+        {"int8": {"h2d": [[1, 2.5], [3]]}},
+        {"fp16": {"h2d": [[1, 2], [3]]}},
+        {"int8": [[1, 2], [3]]},
+    ],
+)
+def test_parts_that_are_not_those_of_the_timed_runs_are_refused(parts: object) -> None:
+    document = {**json.loads(encode(SAMPLES)), "parts": parts}
+    with pytest.raises(QuantfleetError, match="no raw samples file") as caught:
+        decode(json.dumps(document).encode())
+    assert caught.value.code is ErrorCode.REPORT_INVALID
 
 
 def test_the_order_of_variants_does_not_change_the_bytes() -> None:

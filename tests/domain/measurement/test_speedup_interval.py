@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantfleet_domain.measurement.speedup import speedup
+from quantfleet_domain.measurement.latency import Round
+from quantfleet_domain.measurement.speedup import speedup, speedup_of_rounds
 
 Blocks = list[list[int]]
 block = st.lists(st.integers(1, 10**10), min_size=1, max_size=8)
@@ -70,3 +71,15 @@ def test_one_block_gives_a_value_without_an_interval() -> None:
 def test_blocks_that_do_not_pair_up_are_an_error(baseline: Blocks, variant: Blocks) -> None:
     with pytest.raises(ValueError, match="block"):
         speedup(baseline, variant)
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**9), st.integers(1, 10**9)), min_size=1, max_size=8))
+def test_rounds_give_what_blocks_of_their_means_give(means: list[tuple[int, int]]) -> None:
+    baseline, variant = ([pair[side] for pair in means] for side in (0, 1))
+    of_rounds = speedup_of_rounds(*([Round(mean, mean, mean, 3) for mean in side] for side in (baseline, variant)))
+    assert of_rounds == speedup(*([[mean] * 3 for mean in side] for side in (baseline, variant)))
+
+
+def test_rounds_that_do_not_pair_up_are_an_error() -> None:
+    with pytest.raises(ValueError, match="1 and 0 rounds do not pair up"):
+        speedup_of_rounds([Round(1, 1, 1, 1)], [])

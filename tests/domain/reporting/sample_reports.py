@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from quantfleet_domain.measurement.latency import summarize, throughput_per_s
+from quantfleet_domain.measurement.latency import Round, summarize, summarize_rounds, throughput_per_s
 from quantfleet_domain.measurement.protocol import Protocol
 from quantfleet_domain.measurement.quiet import Conditions, judge
 from quantfleet_domain.measurement.speedup import speedup
@@ -228,3 +228,15 @@ def failed_report() -> Report:
     return replace(
         whole, job=JobSummary("j-1", "broken", "failed", error), calibration={}, results=(), gates=evaluate(GATES, ())
     )
+
+
+def phone_report() -> Report:
+    """A report whose latencies a phone's tool told, round by round: it gives no single one."""
+    report = sample_report()
+    results = []
+    for result in (result for result in report.results if result.latency_ms and result.mode == "runtime"):
+        assert result.latency_ms is not None
+        mean = round(result.latency_ms.mean * 1_000_000)
+        told = summarize_rounds([Round(mean, mean // 2, mean * 3, 100)] * 5)
+        results.append(replace(result, latency_ms=told, throughput_per_s=throughput_per_s(told, result.batch or 1)))
+    return replace(report, results=tuple(results), gates=())

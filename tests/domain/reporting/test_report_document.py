@@ -6,12 +6,13 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.domain.jobs.sample_jobs import device, gpu, phone
 from tests.domain.reporting.sample_reports import failed_report, sample_report, two_model_report
 
 from quantfleet_domain.calibration.graph import NumericsClass
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.measurement.latency import LatencySummary
-from quantfleet_domain.reporting.facts import facts_of
+from quantfleet_domain.reporting.facts import facts_of, facts_of_device
 from quantfleet_domain.reporting.making import Calibration
 from quantfleet_domain.reporting.report import (
     Absent,
@@ -170,7 +171,7 @@ def few(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(strategy, max_size=2).map(tuple)
 
 
-summaries = st.builds(LatencySummary, *[number] * 7, maybe() | number, count)
+summaries = st.builds(LatencySummary, number, maybe() | number, *[number] * 2, *[maybe() | number] * 4, count)
 speedups = st.builds(SpeedupFigure, number, maybe() | number, maybe() | number, text)
 results = st.builds(
     Result,
@@ -217,3 +218,23 @@ def test_every_definition_of_the_schema_says_what_it_is() -> None:
     schema = report_schema()
     assert all(definition["description"] for definition in schema["$defs"].values())
     assert set(schema["properties"]) == {"schema", *(field.name for field in fields(Report))}
+
+
+def test_a_gpus_facts_come_before_those_of_its_host_which_are_told_apart() -> None:
+    host, found = facts_of_device(device()), facts_of_device(gpu())
+    assert list(found)[:4] == ["model_name", "gpu.name", "gpu.uuid", "gpu.compute_capability"]
+    assert (found["model_name"], found["gpu.compute_capability"], found["gpu.driver"]) == ("Tesla T4", "7.5", "580.1")
+    assert {name.removeprefix("host."): fact for name, fact in found.items() if name.startswith("host.")} == host
+    assert {name.partition(".")[0] for name in found} == {"model_name", "gpu", "host"}
+
+
+def test_a_phone_is_called_by_its_system_on_a_chip_and_has_a_processor_of_its_own() -> None:
+    found = facts_of_device(phone())
+    assert (found["model_name"], found["architecture"], found["isa"]) == ("SM8250", "aarch64", ("asimd", "asimddp"))
+    assert found["phone.abis"] == ("arm64-v8a", "armeabi-v7a")
+    assert (found["phone.transport"], found["phone.system"]) == ("adb", "Android 13")
+    assert not any(name.startswith(("gpu.", "host.")) for name in found)
+
+
+def test_a_processors_facts_are_those_of_the_processor() -> None:
+    assert facts_of_device(device()) == facts_of(device().hardware)

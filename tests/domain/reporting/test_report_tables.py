@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.reporting.sample_reports import (
     failed_report,
+    phone_report,
     sample_report,
     trained_report,
     tuned_report,
@@ -19,7 +20,9 @@ from quantfleet_domain.reporting import words
 from quantfleet_domain.reporting.csv import to_csv
 from quantfleet_domain.reporting.markdown import to_markdown
 from quantfleet_domain.reporting.report import Accuracy, FleetDevice, Report
+from quantfleet_domain.reporting.sections import latencies
 from quantfleet_domain.reporting.table import METRIC_LABELS, hardware_names, round_ms, tables
+from quantfleet_domain.reporting.words import MISSING
 
 FIELD_FORM = (
     "| Model | Engine | Hardware | FP32 [ms] | FP16 [ms] | INT8 [ms] | INT8+FP16 [ms] | INT8+FP16+PM [ms] "
@@ -47,6 +50,37 @@ def test_another_number_of_threads_is_another_table() -> None:
         ("end2end", 1),
         ("end2end", 2),
     ]
+
+
+def test_models_that_are_judged_by_another_metric_have_tables_of_their_own() -> None:
+    report = two_model_report()
+    first, *_ = (result.model for result in report.results)
+
+    def judged(metric: str) -> tuple[Accuracy, ...]:
+        return (Accuracy(metric, 50.0, "percent", 4),)
+
+    mixed = replace(
+        report,
+        results=tuple(replace(r, accuracy=judged("top1" if r.model == first else "map")) for r in report.results),
+    )
+    found = tables(mixed)
+    assert {(table.metric, row.model == first) for table in found for row in table.rows} == {
+        ("top1", True),
+        ("map", False),
+    }
+    assert all(row.accuracy_fp32 == 50.0 for table in found for row in table.rows)
+    assert found[0].title.endswith(", judged by Top-1")
+    assert len(found) == 2 * len(tables(report))
+
+
+def test_the_parts_of_a_run_are_shown_where_a_device_has_a_clock() -> None:
+    report = sample_report()
+    assert "Parts of a run" not in to_markdown(report)
+    parts = {"h2d": 0.25, "compute": 1.5, "d2h": 0.125}
+    timed = replace(report, results=(replace(report.results[0], parts_ms=parts), *report.results[1:]))
+    assert "| 0.2500 | 1.500 | 0.1250 |" in to_markdown(timed)
+    (line, *_) = csv.DictReader(io.StringIO(to_csv(timed)))
+    assert (line["h2d_ms"], line["compute_ms"], line["d2h_ms"]) == ("0.25", "1.5", "0.125")
 
 
 def test_the_max_speedup_follows_from_the_cells_as_written() -> None:
@@ -240,6 +274,16 @@ def test_the_csv_has_one_line_a_result_and_units_in_its_columns() -> None:
         assert float(row["latency_p99_ms"]) == result.latency_ms.p99
         assert row["speedup_ratio"] == (str(result.speedup.value) if result.speedup else "")
         assert float(row["top1_percent"]) == result.accuracy[0].value
+
+
+def test_what_a_phone_does_not_tell_is_an_empty_cell_or_a_dash() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(phone_report()))))
+    assert rows
+    for row in rows:
+        assert float(row["latency_min_ms"]) < float(row["latency_mean_ms"]) < float(row["latency_max_ms"])
+        assert (row["latency_median_ms"], row["latency_p99_ms"], row["latency_cov_ratio"]) == ("", "", "")
+    (cells, *_) = latencies(phone_report()).rows
+    assert cells[-7] == cells[-1] == MISSING
 
 
 def test_rendering_is_the_same_after_a_round_trip() -> None:

@@ -13,14 +13,14 @@ pytestmark = pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("processor", "isa", "numerics", "model"),
     [
-        (CORTEX_A72, ["asimd"], "aarch64/asimd", "ARM part 0xd08"),
-        (NEOVERSE_N1, ["asimd", "asimddp", "fphp"], "aarch64/asimd", "ARM part 0xd0c"),
+        (CORTEX_A72, ["asimd"], "aarch64/asimd", "ARM Cortex-A72"),
+        (NEOVERSE_N1, ["asimd", "asimddp", "fphp"], "aarch64/asimd", "ARM Neoverse-N1"),
         (A64FX, ["asimd", "fphp", "sve"], "aarch64/sve512", "Fujitsu part 0x001"),
         (
             EVERYTHING,
             ["asimd", "asimddp", "bf16", "fphp", "i8mm", "sme", "sve", "sve2"],
             "aarch64/sme+sve512",
-            "ARM part 0xd4f",
+            "ARM Neoverse-V2",
         ),
     ],
     ids=lambda item: item.model if isinstance(item, Processor) else "",

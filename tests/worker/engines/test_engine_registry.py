@@ -6,11 +6,11 @@ import pytest
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.engines import registry
-from quantfleet_worker.engines.onnxruntime_cpu import OnnxRuntimeCpu
+from quantfleet_worker.engines.openvino_cpu import OpenVinoCpu
 from quantfleet_worker.engines.registry import engine_named, engines
 
 
-class _NotInstalled(OnnxRuntimeCpu):
+class _NotInstalled(OpenVinoCpu):
     distribution = "a-runtime-that-nobody-has"
 
 
@@ -38,8 +38,8 @@ def test_an_engine_is_listed_with_the_precisions_that_the_processor_has() -> Non
 def test_broken_plugins_are_listed_with_the_reason(strange_plugins: None) -> None:
     listed = {item.name: item for item in engines(())}
     assert all(item.version is None for item in listed.values())
-    assert "not installed" in (listed["onnxruntime-cpu"].missing or "")
-    assert "pip install quantfleet[onnxruntime]" in (listed["onnxruntime-cpu"].missing or "")
+    assert "not installed" in (listed["openvino-cpu"].missing or "")
+    assert "pip install quantfleet[openvino]" in (listed["openvino-cpu"].missing or "")
     assert "broken" in (listed["no-engine"].missing or "")
     assert "ModuleNotFoundError" in (listed["no-module"].missing or "")
 

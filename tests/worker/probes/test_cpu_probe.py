@@ -8,7 +8,7 @@ import pytest
 
 from quantfleet_worker.probes.boot import boot_id
 from quantfleet_worker.probes.cgroups import cpu_quota, memory_limit_bytes
-from quantfleet_worker.probes.cpu import cpu_facts, sve_bits, usable_cores
+from quantfleet_worker.probes.cpu import cpu_facts, facts_of, sve_bits, usable_cores
 
 Plant = Callable[[Mapping[str, str]], Path]
 
@@ -69,9 +69,28 @@ def test_an_arm_processor_is_named_by_its_implementer_and_part(plant: Plant) -> 
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance\n",
     }
     facts = cpu_facts(None, "", plant(files))
-    assert (facts.vendor, facts.model_name) == ("ARM", "ARM part 0xd0c")
+    assert (facts.vendor, facts.model_name) == ("ARM", "ARM Neoverse-N1")
     assert facts.isa == ("asimd", "asimddp", "fphp", "i8mm")
     assert (facts.max_khz, facts.governor) == (2_400_000, "performance")
+
+
+def test_an_arm_core_that_nobody_named_keeps_its_number(plant: Plant) -> None:
+    facts = cpu_facts(None, "", plant(machine(ARM.replace("0xd0c", "0xfff"), threads=2)))
+    assert facts.model_name == "ARM part 0xfff"
+
+
+def test_cores_that_differ_are_counted_apart_and_promise_only_what_all_of_them_have() -> None:
+    little = ARM.replace("0xd0c", "0xd05").replace("i8mm ", "")
+    texts = {
+        "proc/cpuinfo": "".join(little.format(n=n) for n in range(4)) + ARM.replace("0xd0c", "0xd0b").format(n=4),
+        "proc/meminfo": "MemTotal: 8000000 kB\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "1800000\n",
+        "sys/devices/system/cpu/cpu4/cpufreq/cpuinfo_max_freq": "2840000\n",
+    }
+    facts = facts_of(texts, "aarch64")
+    assert facts.model_name == "4x ARM Cortex-A55, 1x ARM Cortex-A76"
+    assert facts.isa == ("asimd", "asimddp", "fphp")
+    assert (facts.max_khz, facts.logical_cores, facts.physical_cores, facts.sockets) == (2_840_000, 5, 5, 1)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,11 @@ from tests.worker.tasks.test_tasks import Bench
 
 from quantfleet_domain.calibration.correction import CHECKPOINTS, FP32, Corrections, forms_in, quantity
 from quantfleet_domain.calibration.graph import MIXED, CalibrationGraph
+from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.calibration.sums import Sums, merge_sums
+from quantfleet_domain.calibration.tensorrt_cache import CalibrationCache
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_domain.hardware.offers import ENGINES
 from quantfleet_domain.jobs.manifest import Manifest, Sample
 from quantfleet_domain.jobs.spec import FileRef
 from quantfleet_domain.jobs.task_results import (
@@ -53,7 +56,7 @@ class Ready:
             graph=self.inspected.graph,
             scales=self.scales,
             corrections=corrections,
-            runtimes=("onnx", "paddle"),
+            runtimes=("onnx", "paddle", "tensorrt"),
             stage=stage,
             data=Slice(self.manifest, first, count),
             preprocess=None,
@@ -102,7 +105,7 @@ def test_shards_of_a_stage_merge_to_what_one_shard_gives(ready: Ready) -> None:
     whole = ready.sums(ready.correct(0, SAMPLES))
     parts = [ready.sums(ready.correct(first, 2)) for first in (4, 0, 2)]
     assert merge_sums(parts).to_json() == whole.to_json()
-    assert set(forms_in(whole)) == {"u8s8", "u8s8-paired", "s8-symmetric", "s8-symmetric-headroom"}
+    assert set(forms_in(whole)) == {"u8s8", "u8s8-paired", "s8-symmetric", "s8-symmetric-headroom", "s8s8"}
 
 
 def test_shards_of_different_stages_do_not_merge(ready: Ready, corrections: Corrections) -> None:
@@ -200,3 +203,41 @@ def test_progress_is_reported_sample_by_sample(ready: Ready) -> None:
     heard: list[tuple[float, str]] = []
     dispatch(pack(ready.bench.here, ready.correct(1, 3)), lambda share, doing: heard.append((share, doing)))
     assert heard == [(0, "sample 1 of 3"), (1 / 3, "sample 2 of 3"), (2 / 3, "sample 3 of 3")]
+
+
+def test_tensorrt_gets_a_quantized_model_and_the_float_model_with_a_calibration_cache(
+    ready: Ready, corrections: Corrections
+) -> None:
+    settled = ready.bench.put("corrections.json", corrections.to_json())
+    configuration = ready.bench.put("inference_cls.yaml", b"PreProcess: {}\n")
+    work = QuantizeWork(
+        "net",
+        "tensorrt",
+        "static",
+        "onnx",
+        (ready.model,),
+        ready.inspected.reference,
+        ready.scales,
+        configuration,
+        settled,
+    )
+    done = ready.bench.do(work)
+    assert isinstance(done, QuantizeResult)
+    assert ready.bench.do(work) == done, "the same work gives the same files"
+    assert {form.form: [ref.name for ref in form.files] for form in done.forms} == {
+        "s8s8": ["model.onnx", "inference_cls.yaml"],
+        "cache": ["reference.onnx", "calibration.cache", "inference_cls.yaml"],
+    }
+    assert set(ENGINES["tensorrt"].forms) == {form.form for form in done.forms}
+    quantized, floating = (form.files for form in done.forms)
+    assert floating[0] == ready.inspected.reference
+    cache = CalibrationCache.from_text(ready.read(floating[1]), "calibration.cache")
+    table = ScaleTable.from_json(ready.read(ready.scales))
+    for row in table.activations:
+        scale = np.float32(max(-row.lo, row.hi) / 127)
+        assert np.float32(cache.scales[row.tensor]) == scale
+        assert cache.thresholds()[row.tensor] == pytest.approx(max(-row.lo, row.hi), rel=2**-23)
+    assert cache.scales["pooled"] == cache.scales["stem.relu"], "what only moves values has a scale too"
+    made = ready.read(quantized[0])
+    plain = ready.bench.do(replace(work, corrections=None)).forms[0].files[0]
+    assert made != ready.read(plain), "its biases are corrected"

@@ -4,7 +4,9 @@ import io
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from tests.worker.paddle.conftest import SHAPE, export, network, pictures
 from tests.worker.tasks.test_tasks import Bench
 
@@ -92,6 +94,22 @@ def test_without_validation_the_last_model_is_taken(ready: Ready) -> None:
     first = plain.interval(0, None)
     second = plain.interval(1, first)
     assert (second.value, second.metric, second.best.iteration) == (None, "", 4)
+
+
+def test_a_trained_model_is_written_for_the_runtimes_that_were_asked_for_and_no_others(ready: Ready) -> None:
+    """It is judged by Paddle's own form, which is then no result."""
+    for validation in (ready.work.validation, None):
+        work = replace(ready.work, runtimes=("tensorrt",), validation=validation)
+        done = Ready(ready.bench, work).interval(0, None)
+        (made,) = done.best.made
+        assert (made.runtime, [form.form for form in made.forms]) == ("tensorrt", ["s8s8"])
+        assert (done.best.value is None) == (validation is None)
+        (file,) = made.forms[0].files
+        model = onnx.load_from_string((ready.bench.cache / file.digest).read_bytes())
+        points = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+        pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+        assert pairs
+        assert not any(points[node.input[2]].any() for node in pairs)
 
 
 def test_data_that_is_less_than_a_batch_is_told(ready: Ready) -> None:

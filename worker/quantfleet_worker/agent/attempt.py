@@ -20,7 +20,7 @@ from quantfleet_wire.codec import decode_union
 from quantfleet_wire.content import disk_error
 from quantfleet_wire.transfer import upload_missing
 from quantfleet_worker.agent.cache import Cache
-from quantfleet_worker.agent.placing import placed
+from quantfleet_worker.agent.placing import engine_of, placed
 from quantfleet_worker.equipment import Equipment
 from quantfleet_worker.execution.outcome import Cancelled, Crashed, Failed, Result
 from quantfleet_worker.execution.ray_host import RayHost
@@ -140,7 +140,7 @@ class Attempt:
             async with self._workshop.cache.inputs(self._stubs()[1], work):
                 self._slot = f"{facts.device}/{index}"
                 wanted = self._leased.cores if self._leased.exclusive else 0
-                spec = placed(facts, work, wanted, index, self._workshop.equipment)
+                spec = placed(facts, engine_of(work), wanted, index, self._workshop.equipment)
                 request = pack(self._surroundings(facts, spec.cores, outputs), work)
                 outcome = await self._workshop.host.run(self._slot, request, spec)
         finally:

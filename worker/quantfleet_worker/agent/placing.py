@@ -8,15 +8,18 @@ from quantfleet_worker.equipment import Equipment
 from quantfleet_worker.execution.spec import RunSpec
 
 
-def placed(facts: DeviceFacts, work: Work, alone: int, slot: int, equipment: Equipment) -> RunSpec:
-    """How a task runs on a device: alone on its first `alone` cores, or (0) on the core of its slot.
+def engine_of(work: Work) -> str:
+    """The engine whose process does a task; empty for what is done in the worker's own environment."""
+    return work.engine if isinstance(work, BenchmarkWork | EvaluateWork | NativeWork) else ""
+
+
+def placed(facts: DeviceFacts, engine: str, alone: int, slot: int, equipment: Equipment) -> RunSpec:
+    """How a process of an engine runs on a device: alone on its first `alone` cores, or (0) on the core of its slot.
 
     What runs on a phone takes the core of its proxy; what runs on a GPU sees that GPU only.
     """
     cores = facts.feeding or (facts.cores[:alone] if alone else (facts.slots[slot],))
-    interpreter = sys.executable
-    if isinstance(work, BenchmarkWork | EvaluateWork | NativeWork):
-        interpreter = equipment.interpreters.get(work.engine, sys.executable)
+    interpreter = equipment.interpreters.get(engine, sys.executable)
     environment = {}
     if facts.gpu:
         environment = {"CUDA_VISIBLE_DEVICES": facts.gpu.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}

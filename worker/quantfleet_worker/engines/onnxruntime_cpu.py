@@ -3,18 +3,17 @@
 import os
 import tempfile
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker import onnxruntime_library
 from quantfleet_worker.probes.cpu import cpu_facts
 
 from . import feeds as session_feeds
+from . import onnxruntime_session as ort_session
 from .base import Array, Engine, LoadOptions, NodeCounts, Session
 from .saturation import pairs_saturate
 
@@ -23,17 +22,7 @@ _PRECISE = "session.x64quantprecision"
 _SPINNING = "session.intra_op.allow_spinning"
 _PAIRED = "u8s8-paired"
 _PROFILED_RUNS = 5
-
-_DTYPES = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(uint8)": np.uint8,
-    "tensor(int8)": np.int8,
-    "tensor(bool)": np.bool_,
-}
+_INSTALL = "pip install quantfleet[onnxruntime]"
 
 
 class OnnxRuntimeCpu(Engine):
@@ -46,16 +35,16 @@ class OnnxRuntimeCpu(Engine):
     distribution = "onnxruntime"
 
     def version(self) -> str:
-        """The version of the installed onnxruntime."""
-        try:
-            return metadata.version(self.distribution)
-        except metadata.PackageNotFoundError as error:
-            raise _missing() from error
+        """The version of the installed onnxruntime; onnxruntime-gpu has the CPU's kernels too."""
+        found = onnxruntime_library.installed()
+        if found is None:
+            raise ort_session.missing("onnxruntime is not installed here", _INSTALL)
+        return found.version
 
     def load(self, model: Path, options: LoadOptions) -> Session:
         """A session of `options.threads` intra-op threads, at full graph optimisation."""
         saturating = options.precision == "int8" and pairs_saturate(cpu_facts(None, "").isa)
-        return OnnxRuntimeSession(_onnxruntime(), model, options, saturating)
+        return OnnxRuntimeSession(ort_session.module(_INSTALL), model, options, saturating)
 
     def preferred_form(self, isa: tuple[str, ...], precision: str) -> str:  # noqa: ARG002 - there is but one
         """`u8s8` where dot products of bytes do not saturate (VNNI, ARM), else `u8s8-paired`."""
@@ -69,12 +58,8 @@ class OnnxRuntimeSession(Session):
     """
 
     def __init__(self, ort: ModuleType, model: Path, options: LoadOptions, saturating: bool) -> None:
-        if not model.is_file():
-            raise QuantfleetError(
-                ErrorCode.MODEL_NOT_FOUND, f"there is no model file {model}", "check the model's path"
-            )
         self._ort = ort
-        self._model = model
+        self._model = ort_session.existing(model)
         self._precise = saturating and _form(model) != _PAIRED
         self._options = options
         self._session = self._open(model)
@@ -87,13 +72,7 @@ class OnnxRuntimeSession(Session):
     @property
     def inputs(self) -> Mapping[str, tuple[tuple[int | None, ...], np.dtype[Any]]]:
         """Shape (None for a dynamic dimension) and dtype of every input."""
-        return {
-            item.name: (
-                tuple(extent if isinstance(extent, int) else None for extent in item.shape),
-                np.dtype(_DTYPES[item.type]),
-            )
-            for item in self._session.get_inputs()
-        }
+        return ort_session.inputs_of(self._session)
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Keep `feeds` for `run_bound`; buffers are made anew only where a shape changes."""
@@ -116,9 +95,7 @@ class OnnxRuntimeSession(Session):
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-            raise QuantfleetError(
-                ErrorCode.ENGINE_FAILED, f"onnxruntime failed on {self._model.name}: {error}"
-            ) from error
+            raise ort_session.failed(self._model, error) from error
         if not self._fixed_outputs:
             names = (item.name for item in self._session.get_outputs())
             self._received = dict(zip(names, self._binding.copy_outputs_to_cpu(), strict=True))
@@ -130,12 +107,7 @@ class OnnxRuntimeSession(Session):
     def settings_in_effect(self) -> dict[str, str]:
         """Threads, optimisation, providers and INT8 mode, read back from the session."""
         options = self._session.get_session_options()
-        return {
-            "providers": ",".join(self._session.get_providers()),
-            "intra_op_num_threads": str(options.intra_op_num_threads),
-            "inter_op_num_threads": str(options.inter_op_num_threads),
-            "execution_mode": options.execution_mode.name,
-            "graph_optimization_level": options.graph_optimization_level.name,
+        return ort_session.read_back(self._session) | {
             "allow_spinning": options.get_session_config_entry(_SPINNING),
             "x64quantprecision": options.get_session_config_entry(_PRECISE),
         }
@@ -164,56 +136,28 @@ class OnnxRuntimeSession(Session):
         return products.counts(profile.int8_nodes(), limit, profile.conversions(products.operators))
 
     def _open(self, model: Path, profiles: Path | None = None) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self._options.threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         # More threads than processors would spin in each other's way.
         spin = 1 < self._options.threads <= len(os.sched_getaffinity(0))
-        options.add_session_config_entry(_SPINNING, "1" if spin else "0")
-        # This turns s8 weights, which could saturate, into u8 ones: exact, and half as fast where there is VNNI.
-        options.add_session_config_entry(_PRECISE, "1" if self._precise else "0")
-        options.log_severity_level = 3
+        # _PRECISE turns s8 weights, which could saturate, into u8 ones: exact, and half as fast where there is VNNI.
+        entries = {_SPINNING: "1" if spin else "0", _PRECISE: "1" if self._precise else "0"}
+        options = ort_session.options_with(self._ort, self._options.threads, entries)
         if profiles is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profiles / "profile")
-        try:
-            return self._ort.InferenceSession(str(model), options, providers=[_PROVIDER])
-        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-            raise QuantfleetError(
-                ErrorCode.MODEL_UNREADABLE,
-                f"onnxruntime cannot load {self._model.name}: {error}",
-                "check the model with onnx.checker, or export it again",
-            ) from error
+        return ort_session.opened(self._ort, model, options, [_PROVIDER])
 
     def _bind_outputs(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Give the outputs buffers of their own where the input shapes settle theirs, else let onnxruntime allocate."""
-        symbols = {
-            symbol: extent
-            for item in self._session.get_inputs()
-            for symbol, extent in zip(item.shape, shapes[item.name], strict=True)
-            if isinstance(symbol, str)
-        }
-        outputs = self._session.get_outputs()
-        settled = {item.name: [symbols.get(extent, extent) for extent in item.shape] for item in outputs}
-        self._fixed_outputs = all(isinstance(extent, int) for shape in settled.values() for extent in shape)
+        settled = ort_session.output_shapes(self._session, shapes)
+        self._fixed_outputs = settled is not None
         self._received = {}
-        for item in outputs:
-            if not self._fixed_outputs:
+        for item in self._session.get_outputs():
+            if settled is None:
                 self._binding.bind_output(item.name)
                 continue
-            shape: Any = settled[item.name]
-            buffer: Array = np.empty(shape, _DTYPES[item.type])
+            buffer: Array = np.empty(settled[item.name], ort_session.DTYPES[item.type])
             self._received[item.name] = buffer
             self._binding.bind_ortvalue_output(item.name, self._ort.OrtValue.ortvalue_from_numpy(buffer))
-
-
-def _onnxruntime() -> ModuleType:
-    try:
-        return onnxruntime_library.load()
-    except ImportError as error:
-        raise _missing() from error
 
 
 def _form(model: Path) -> str:
@@ -228,12 +172,6 @@ def _form(model: Path) -> str:
     except DecodeError:  # opening the session will say what is wrong with the file
         return ""
     return next((item.value for item in properties if item.key == FORM_KEY), "")
-
-
-def _missing() -> QuantfleetError:
-    return QuantfleetError(
-        ErrorCode.ENGINE_MISSING, "onnxruntime is not installed here", "pip install quantfleet[onnxruntime]"
-    )
 
 
 ENGINE = OnnxRuntimeCpu()

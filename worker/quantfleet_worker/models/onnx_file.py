@@ -17,6 +17,17 @@ def load(path: Path) -> ModelProto:
     Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE (not ONNX, truncated, invalid, or with external data
     outside the model's folder), MODEL_UNSUPPORTED (quantized already, or in half precision).
     """
+    model = read(path)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise _unreadable(path, f"the ONNX checker refuses it: {str(error).splitlines()[0]}") from error
+    _refuse_other_precisions(model, path)
+    return model
+
+
+def read(path: Path) -> ModelProto:
+    """A model of any precision, unchecked, with its external data. Raises MODEL_NOT_FOUND, MODEL_UNREADABLE."""
     if not path.is_file():
         raise QuantfleetError(
             ErrorCode.MODEL_NOT_FOUND, f"there is no model file {path}", "check the path of the model"
@@ -26,11 +37,6 @@ def load(path: Path) -> ModelProto:
     except (DecodeError, OSError, ValueError) as error:
         raise _unreadable(path, f"it is no ONNX file, or a truncated one ({error})") from error
     _load_external_data(model, path)
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise _unreadable(path, f"the ONNX checker refuses it: {str(error).splitlines()[0]}") from error
-    _refuse_other_precisions(model, path)
     return model
 
 

@@ -109,7 +109,7 @@ def read_signature(files: PaddleFiles) -> Signature:
             block = paddle.static.deserialize_program(files.program.read_bytes()).global_block()
             feeds = [operator.output("Out")[0] for operator in block.ops if operator.type == "feed"]
             variables = [block.var(name) for name in feeds]
-            inputs = {item.name: (_shape(item.shape), np.dtype(_dtype_name(item.dtype))) for item in variables}
+            inputs = {item.name: (_shape(item.shape), np.dtype(dtype_name(item.dtype))) for item in variables}
             return Signature(inputs, quantized_layers(block))
     except Exception as error:  # Paddle raises whatever its C++ reader meets: there is no common class
         raise unreadable(files.directory, error) from error
@@ -127,7 +127,7 @@ def _pir_signature(program: Path) -> Signature:
             if name == "builtin.parameter":
                 parameters.add(operator.result(0).id)
             elif name == "data":
-                dtype = np.dtype(_dtype_name(operator.result(0).dtype))
+                dtype = np.dtype(dtype_name(operator.result(0).dtype))
                 inputs[attributes["name"]] = (_shape(attributes["shape"]), dtype)
             elif "quantize" in name:
                 how = Quantization.STATIC
@@ -140,5 +140,6 @@ def _shape(dimensions: list[int]) -> tuple[int | None, ...]:
     return tuple(None if dimension < 0 else int(dimension) for dimension in dimensions)
 
 
-def _dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: Any) -> str:
+    """numpy's name of a dtype of Paddle's."""
     return str(load_paddle().base.data_feeder.convert_dtype(dtype))

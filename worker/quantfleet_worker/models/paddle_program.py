@@ -27,6 +27,7 @@ def load_paddle() -> Any:
     Raises QuantfleetError(ENGINE_MISSING).
     """
     try:
+        importlib.import_module("zlib")  # after Paddle 2.6 for GPUs, which has symbols of the same names, it crashes
         return importlib.import_module("paddle")
     except ImportError as error:
         raise QuantfleetError(
@@ -43,8 +44,18 @@ def same_values(first: Array, second: Array) -> bool:
 @contextmanager
 def old_programs() -> Iterator[None]:
     """Make Paddle's static API work on old-format programs inside the block, whatever the process's default is."""
-    with load_paddle().pir_utils.OldIrGuard():
+    paddle = load_paddle()
+    if hasattr(paddle.pir_utils, "OldIrGuard"):
+        with paddle.pir_utils.OldIrGuard():
+            yield
+        return
+    dynamic = paddle.in_dynamic_mode()  # Paddle 2.6 makes old programs only, and these in its static mode only
+    paddle.enable_static()
+    try:
         yield
+    finally:
+        if dynamic:
+            paddle.disable_static()
 
 
 @dataclass(frozen=True)
@@ -82,16 +93,19 @@ class PaddleProgram:
     def is_parameter(self, name: str) -> bool:
         """Whether a variable comes from the parameter file: it is persistable, and a tensor (the feed list is not)."""
         block = self.program.global_block()
-        tensor = load_paddle().base.core.VarDesc.VarType.DENSE_TENSOR
+        types = load_paddle().base.core.VarDesc.VarType
+        tensor = types.DENSE_TENSOR if hasattr(types, "DENSE_TENSOR") else types.LOD_TENSOR  # its name in Paddle 2.6
         return bool(block.has_var(name) and block.var(name).persistable and block.var(name).type == tensor)
 
-    def set_parameter(self, name: str, values: Array) -> None:
-        """Set a parameter's values, making it where there is none of this name."""
+    def set_parameter(self, name: str, values: Array, dtype: str = "float32") -> None:
+        """Set a parameter's values, making it where there is none of this name; it gets this dtype."""
         block = self.program.global_block()
         if not block.has_var(name):
-            block.create_var(name=name, shape=values.shape, dtype="float32", persistable=True)
+            block.create_var(name=name, shape=values.shape, dtype=dtype, persistable=True)
+        with old_programs():
+            block.var(name).desc.set_dtype(load_paddle().base.framework.convert_np_dtype_to_dtype_(dtype))
         tensor = self.scope.var(name).get_tensor()
-        tensor.set(np.ascontiguousarray(values, dtype=np.float32), load_paddle().CPUPlace())
+        tensor.set(np.ascontiguousarray(values, dtype=dtype), load_paddle().CPUPlace())
 
     def consumers(self, name: str) -> list[Any]:
         """The operators that read a variable."""
@@ -165,8 +179,8 @@ class PaddleProgram:
             values = self.executor.run(self.program, feed=dict(feeds), fetch_list=list(names), return_numpy=True)
         return dict(zip(names, values, strict=True))
 
-    def save(self, directory: Path, stem: str) -> None:
-        """Write `stem.pdmodel` and `stem.pdiparams`."""
+    def save(self, directory: Path, stem: str, *, keep_extra: bool = False) -> None:
+        """Write `stem.pdmodel` and `stem.pdiparams`, with `keep_extra` also attributes that Paddle can do without."""
         paddle, block = load_paddle(), self.program.global_block()
         with old_programs(), paddle.static.scope_guard(self.scope):
             paddle.static.save_inference_model(
@@ -175,8 +189,20 @@ class PaddleProgram:
                 [block.var(name) for name in self.fetches],
                 self.executor,
                 program=self.program,
-                clip_extra=True,
+                clip_extra=not keep_extra,
             )
+        _forget_callers(directory / f"{stem}.pdmodel")
+
+
+def _forget_callers(program: Path) -> None:
+    """Take out in which Python file each operator was made: paths of this machine, which say nothing of the model."""
+    messages = importlib.import_module("paddle.base.proto.framework_pb2")
+    description = messages.ProgramDesc.FromString(program.read_bytes())
+    for operator in (operator for block in description.blocks for operator in block.ops):
+        kept = [attribute for attribute in operator.attrs if attribute.name != "op_callstack"]
+        del operator.attrs[:]
+        operator.attrs.extend(kept)
+    program.write_bytes(description.SerializeToString(deterministic=True))
 
 
 def said(error: Exception) -> str:

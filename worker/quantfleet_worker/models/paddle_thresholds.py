@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quantfleet_domain.calibration.imported import completed
+from quantfleet_domain.calibration.imported import completed, symmetric
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.paddle_files import PaddleFiles
 from quantfleet_worker.models.paddle_program import PaddleProgram
@@ -58,8 +58,10 @@ def read_thresholds(files: PaddleFiles) -> PaddleThresholds:
         raise _invalid(files.program, "has no threshold of an activation", "give a statically quantized Paddle model")
     moved = [(native(one), native(other)) for one, other in _moves(program)]
     version = program.program.desc._version()
+    ranges = completed(symmetric(observed | effective), moved)
     return PaddleThresholds(
-        f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}", completed(observed | effective, moved)
+        f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}",
+        {name: threshold for name, (_, threshold) in ranges.items()},
     )
 
 

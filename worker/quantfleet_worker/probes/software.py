@@ -6,10 +6,14 @@ from importlib import metadata
 from quantfleet_domain.hardware.facts import Package
 
 DISTRIBUTIONS = (
+    "cuda-bindings",
     "grpcio",
     "numpy",
+    "nvidia-ml-py",
     "onnx",
+    "onnxconverter-common",
     "onnxruntime",
+    "onnxruntime-gpu",
     "opencv-python-headless",
     "openvino",
     "paddle2onnx",
@@ -18,6 +22,8 @@ DISTRIBUTIONS = (
     "pycocotools",
     "quantfleet",
     "ray",
+    "tensorrt-cu12",
+    "tensorrt-cu13",
     "tokenizers",
 )
 """What can change a figure or a bit of the scale table, as `pip` names it."""

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnxruntime.quantization.onnx_model import ONNXModel
 
 from quantfleet_domain.calibration.correction import FormCorrections
 from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_domain.calibration.tensorrt_cache import thresholds_of
 
 from .metadata import FLOAT_KEY, FORM_KEY, SCALES_KEY
 from .onnx_biases import corrected
-from .qdq_plan import HEAD, QdqPlan, TableQuantizer, plan
+from .qdq_plan import HEAD, QdqPlan, TableQuantizer, plan, quantized_under, tensor_names
 from .qdq_scales import FORMS as FORMS
 from .qdq_scales import SYMMETRIC as SYMMETRIC
 from .qdq_scales import QdqScales, qdq_scales
@@ -49,6 +51,7 @@ def quantize(
     if form in FORMS:  # both are for onnxruntime's own optimizers
         _shield(quantized, frozenset(name for name in chosen.weighted if name not in chosen.nodes))
         _part_biases(quantized.graph, model.graph, chosen)
+    ONNXModel(quantized).topological_sort()  # as the format asks; the quantizer appends what it adds
     metadata = {FORM_KEY: form, SCALES_KEY: table.sha256, FLOAT_KEY: "\n".join(left)}
     helper.set_model_props(quantized, metadata)
     content = quantized.SerializeToString(deterministic=True)
@@ -60,6 +63,17 @@ def quantize(
         int8_nodes=tuple(name for name in chosen.weighted if name in chosen.nodes),
         float_nodes=left,
     )
+
+
+def magnitudes(reference: Path, table: ScaleTable) -> dict[str, float]:
+    """The largest magnitude of every activation in the INT8 part of a graph, also where it shares the range of another.
+
+    For a calibration cache: TensorRT leaves in float what makes or reads a tensor that has no scale there.
+    """
+    model, known = onnx.load(reference), thresholds_of(table)
+    owners = quantized_under(model, plan(model.graph), symmetric=False).owners
+    ranged = (name for name in tensor_names(model.graph) if owners.get(name) in known)
+    return {name: known[owners[name]] for name in ranged}
 
 
 def _left_in_float(model: ModelProto, chosen: QdqPlan, corrections: FormCorrections) -> tuple[str, ...]:

@@ -7,16 +7,13 @@ The program carries `quantize_linear` and `dequantize_linear` operators, symmetr
 import contextlib
 import importlib
 import io
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from quantfleet_domain.calibration.correction import FormCorrections
-from quantfleet_domain.calibration.forms import weight_scales
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.paddle_files import find_files
@@ -31,23 +28,12 @@ from quantfleet_worker.models.paddle_program import (
     old_programs,
 )
 from quantfleet_worker.quantizers.paddle_bias import add_to_biases
-from quantfleet_worker.quantizers.paddle_connected import as_convolutions, float_products, reshape_flattened
-from quantfleet_worker.quantizers.paddle_ranges import LEVELS, operands, part_outputs, ranges, thresholds
+from quantfleet_worker.quantizers.paddle_connected import as_convolutions, reshape_flattened
+from quantfleet_worker.quantizers.paddle_layers import QuantizedProgram, bias_deltas, choose, weight_peaks
+from quantfleet_worker.quantizers.paddle_ranges import output_of, part_outputs, ranges, thresholds
 
 FORMS = ("s8-symmetric", "s8-symmetric-headroom")
 """Symmetric activations and weights per channel; `-headroom` for x86 without VNNI, see `headroom`."""
-UNSCALED = "the scale table lacks its input or its weight"
-
-
-@dataclass(frozen=True)
-class QuantizedProgram:
-    """A written INT8 program: `int8_nodes` are the operators meant for INT8, by output, `float_nodes` the rest with
-    reasons; both of the convolutions and matrix products with constant weights."""
-
-    path: Path
-    form: str
-    int8_nodes: tuple[str, ...]
-    float_nodes: tuple[str, ...]
 
 
 def quantize(
@@ -71,64 +57,22 @@ def quantize(
     program = normalize(load_program(files))
     part_outputs(program)
     reshape_flattened(program)
-    known, weights = thresholds(program, table), _weight_peaks(table)
+    known, weights = thresholds(program, table), weight_peaks(table)
     corrections = corrections or FormCorrections(form, (), ())
-    native = {row.tensor: row.native_name for row in table.weights}
-    excluded = {native.get(layer.weight): layer.sqnr_db for layer in corrections.excluded}
-    in_float = float_products(program)
-    int8_nodes, float_nodes = [], []
+    chosen = choose(program, known, weights, table, corrections, model)
     for operator in program.operators:
-        if operator.type not in (*CONVOLUTIONS, *PRODUCTS):
-            continue
-        (activation, weight), name = operands(operator), operator.output_arg_names[0]
-        reason = None
-        if name in in_float:
-            reason = in_float[name]
-        elif activation not in known or weight not in weights:
-            reason = UNSCALED
-        elif weight in excluded:
-            reason = f"excluded: its own SQNR of {excluded[weight]} dB is below the limit"
-        if reason is None:
-            _check_weight(program, operator, weight, weights[weight])
-            int8_nodes.append(name)
-            continue
-        operator._set_attr("op_namescope", "skip_quant")
-        if program.is_parameter(weight):
-            float_nodes.append(f"{name}: {reason}")
-    if not int8_nodes and excluded:
-        raise QuantfleetError(
-            ErrorCode.SCALES_INVALID,
-            f"every layer of the Paddle model in {model} is excluded from INT8, each for its own SQNR",
-            "exclude less, or use the model in float",
-        )
-    if not int8_nodes:
-        raise QuantfleetError(
-            ErrorCode.SCALES_INVALID,
-            f"the scale table has the input and weight of no layer of the Paddle model in {model}",
-            "calibrate this model itself",
-        )
-    add_to_biases(program, _deltas(corrections, table))
-    filters, maps = as_convolutions(program, int8_nodes)
+        if operator.type in (*CONVOLUTIONS, *PRODUCTS) and output_of(operator) not in chosen.int8:
+            operator._set_attr("op_namescope", "skip_quant")
+    add_to_biases(program, bias_deltas(corrections, table))
+    filters, maps = as_convolutions(program, chosen.int8)
     weights |= {new: weights[name] for name, new in filters.items()}
     known = thresholds(program, table)
     known |= {new: known[name] for name, new in maps.items() if name in known}
-    int8_ranges = ranges(program, known, int8_nodes, weights if form == FORMS[1] else None)
+    int8_ranges = ranges(program, known, chosen.int8, weights if form == FORMS[1] else None)
     quantized = _insert(program, int8_ranges, weights)
     out.mkdir(parents=True, exist_ok=True)
     quantized.save(out, files.stem)
-    return QuantizedProgram(out, form, tuple(int8_nodes), tuple(float_nodes))
-
-
-def _deltas(corrections: FormCorrections, table: ScaleTable) -> dict[str, Array]:
-    """The corrections by the native names of the weights, where a weight is one layer's alone."""
-    layers = Counter(layer.weight for layer in (*corrections.layers, *corrections.excluded))
-    rows = Counter(row.native_name for row in table.weights)
-    native = {row.tensor: row.native_name for row in table.weights if rows[row.native_name] == layers[row.tensor] == 1}
-    return {
-        name: np.array(layer.delta, np.float32)
-        for layer in corrections.layers
-        if (name := native.get(layer.weight)) is not None
-    }
+    return QuantizedProgram(out, form, chosen.int8, chosen.in_float)
 
 
 def _insert(program: PaddleProgram, widths: Mapping[str, float], weights: Mapping[str, Array]) -> PaddleProgram:
@@ -160,25 +104,6 @@ def _insert(program: PaddleProgram, widths: Mapping[str, float], weights: Mappin
             calibration_range_dict=dict(widths),
         ).apply(graph)
         return replace(program, program=graph.to_program()).in_canonical_order()
-
-
-def _weight_peaks(table: ScaleTable) -> dict[str, Array]:
-    return {
-        row.native_name: weight_scales(row.absmax) * np.float32(LEVELS)
-        for row in table.weights
-        if row.native_name is not None
-    }
-
-
-def _check_weight(program: PaddleProgram, operator: Any, name: str, peaks: Array) -> None:
-    shape = program.parameter(name).shape
-    channels = shape[0] if operator.type in CONVOLUTIONS else shape[-1]
-    if len(peaks) != channels:
-        raise QuantfleetError(
-            ErrorCode.SCALES_INVALID,
-            f"weight {name} has {channels} output channels, and the scale table has {len(peaks)}",
-            "use a scale table made from this model",
-        )
 
 
 def _set_scale(program: PaddleProgram, name: str, values: Array) -> None:

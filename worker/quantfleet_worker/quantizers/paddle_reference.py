@@ -1,6 +1,6 @@
 """What Paddle's quantizer does to a program, seen on its reference graph: to simulate it. Not for the program itself.
 
-The rules are those of `paddle_ranges`, `paddle_connected` and `paddle_onednn`, said of ONNX operators.
+The rules are those of `paddle_ranges`, `paddle_connected`, `paddle_onednn` and `paddle_lite`, said of ONNX operators.
 """
 
 from collections import Counter
@@ -44,30 +44,61 @@ class PaddleScales:
 def paddle_scales(
     graph: GraphProto, outputs: frozenset[str], table: ScaleTable, excluded: frozenset[str], *, headroom: bool
 ) -> PaddleScales:
-    """What the Paddle model of a reference graph is quantized with; layers whose output is in `excluded` are in float.
+    """What oneDNN computes with of the quantized program of a reference graph; layers whose output is in `excluded` are
+    in float.
 
     `outputs` are what users read, in float; `headroom` is for x86 without VNNI.
     """
     constants = {item.name: item for item in graph.initializer}
-    known = _thresholds(graph, table, constants)
-    layers = _layers(graph, table, known, excluded, constants)
-    wanted = _wanted(graph, {node.output[0]: node for node in graph.node if node.output[0] in layers}, constants)
+    thresholds, layers = _quantized(graph, table, excluded, constants)
     unsigned = _unsigned(graph, constants) - outputs  # INT8 operators read a copy, which is signed
     limits = _limits(graph, layers if headroom else {}, unsigned, constants)
     activations = {}
-    for name, threshold in known.items():
-        if name in wanted:
-            widened = threshold * limits.widening(name)
-            if name in unsigned:
-                activations[name] = QuantizationParameters(np.float32(widened / CODES), np.uint8(0))
-            else:
-                activations[name] = QuantizationParameters(np.float32(widened / LEVELS), np.int8(0))
+    for name, threshold in thresholds.items():
+        widened = threshold * limits.widening(name)
+        if name in unsigned:
+            activations[name] = QuantizationParameters(np.float32(widened / CODES), np.uint8(0))
+        else:
+            activations[name] = _signed(widened)
     for node in graph.node:  # oneDNN averages codes, and gives codes of the same scale
         if node.op_type in _AVERAGES and node.input[0] in activations:
             activations[node.output[0]] = activations[node.input[0]]
     for name in _summed_inside(graph, layers, constants):
         activations.pop(name, None)
     return PaddleScales(activations, layers)
+
+
+def tensorrt_scales(graph: GraphProto, table: ScaleTable, excluded: frozenset[str]) -> PaddleScales:
+    """What TensorRT gets of that program: all signed. So does Paddle compute the program where no pass changes it."""
+    constants = {item.name: item for item in graph.initializer}
+    thresholds, layers = _quantized(graph, table, excluded, constants)
+    return PaddleScales({name: _signed(threshold) for name, threshold in thresholds.items()}, layers)
+
+
+def lite_scales(graph: GraphProto, table: ScaleTable, excluded: frozenset[str]) -> PaddleScales:
+    """The same for Paddle Lite, whose programs have scales for the inputs of INT8 layers alone, signed ones.
+
+    Where an operator in float reads such an input too, Lite gives it the float32 values; a simulation does not.
+    """
+    constants = {item.name: item for item in graph.initializer}
+    known = _thresholds(graph, table, constants)
+    layers = _layers(graph, table, known, excluded, constants)
+    read = {node.input[0] for node in graph.node if node.output[0] in layers}
+    return PaddleScales({name: _signed(known[name]) for name in sorted(read)}, layers)
+
+
+def _quantized(
+    graph: GraphProto, table: ScaleTable, excluded: frozenset[str], constants: Mapping[str, TensorProto]
+) -> tuple[dict[str, float], dict[str, WeightScales]]:
+    """The thresholds of the tensors that INT8 layers are computed from, and those layers."""
+    known = _thresholds(graph, table, constants)
+    layers = _layers(graph, table, known, excluded, constants)
+    wanted = _wanted(graph, {node.output[0]: node for node in graph.node if node.output[0] in layers}, constants)
+    return {name: threshold for name, threshold in known.items() if name in wanted}, layers
+
+
+def _signed(threshold: float) -> QuantizationParameters:
+    return QuantizationParameters(np.float32(threshold / LEVELS), np.int8(0))
 
 
 def _thresholds(graph: GraphProto, table: ScaleTable, constants: Mapping[str, TensorProto]) -> dict[str, float]:

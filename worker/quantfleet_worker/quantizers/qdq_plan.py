@@ -52,19 +52,25 @@ class WeightSlot:
 
 class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishes no types
     """ONNX Runtime's QDQ quantizer, which also leaves chosen tensors in float, and keeps what limits a tensor that has
-    parameters of its own: without them it leaves a Relu or Clip out, because the range behind it does its work."""
+    parameters of its own: without them it leaves a Relu or Clip out, because the range behind it does its work.
+
+    TensorRT's form is `symmetric`, also where a constant is an activation. TensorRT dequantizes bytes only, so biases
+    stay in float, and it is given each reader of a tensor with a pair of its own (onnxruntime, DedicatedQDQPair). From
+    version 10 on it takes weights as bytes ("Quantized Weights" in NVIDIA's documentation); 8 refuses such constants.
+    """
 
     def __init__(
         self, model: ModelProto, plan: QdqPlan, overrides: Mapping[str, list[dict[str, object]]], *, symmetric: bool
     ) -> None:
-        self._float_outputs = plan.float_outputs
+        self._fused = _fused_in_tensorrt(model.graph) if symmetric else frozenset()
+        self._float_outputs = plan.float_outputs | self._fused
         self._given = frozenset(overrides)
         # The library wants a range of every tensor it looks at; the scales of those it quantizes are in `overrides`.
         anything = TensorData(lowest=np.float32(0), highest=np.float32(1))
         tensors: dict[str, Any] = dict.fromkeys(tensor_names(model.graph), anything)
         options: dict[str, Any] = {"TensorQuantOverrides": dict(overrides)}
-        if symmetric:  # TensorRT dequantizes bytes only: it wants biases in float
-            options |= {"ActivationSymmetric": True, "QuantizeBias": False}
+        if symmetric:
+            options |= {"ActivationSymmetric": True, "QuantizeBias": False, "DedicatedQDQPair": True}
         super().__init__(
             model,
             per_channel=True,
@@ -83,8 +89,14 @@ class TableQuantizer(QDQQuantizer):  # type: ignore[misc] # onnxruntime publishe
         if tensor_name not in self._float_outputs:
             super().quantize_activation_tensor(tensor_name)
 
+    def is_tensor_quantized(self, tensor_name: str) -> bool:
+        """Whether a tensor is marked; what is inside a fused kernel counts, so that what reads it is marked too."""
+        return tensor_name in self._fused or bool(super().is_tensor_quantized(tensor_name))
+
     def try_replacing_upstream_output(self, upstream_output_name: str, output_name: str) -> bool:
-        """Leave a Relu or Clip out, unless its input has parameters of its own; whether it was left out."""
+        """Leave a Relu or Clip out, unless its input has parameters of its own; whether it was left out.
+
+        A symmetric range does not end at 0: there a Relu stays, and the library does not ask."""
         if upstream_output_name in self._given:
             return False
         return bool(super().try_replacing_upstream_output(upstream_output_name, output_name))
@@ -189,6 +201,33 @@ def tensor_names(graph: GraphProto) -> tuple[str, ...]:
     """The names of a graph's inputs and of what its nodes compute, in graph order."""
     inputs = (item.name for item in graph.input)
     return (*inputs, *(name for node in graph.node for name in node.output if name))
+
+
+def _fused_in_tensorrt(graph: GraphProto) -> frozenset[str]:
+    """What TensorRT computes in one kernel with the node that makes it, and so wants in float: what only a Relu or Clip
+    reads, and one addend of a sum.
+
+    (NVIDIA TensorRT Developer Guide, explicit quantization: quantize the residual input of an addition, not the output
+    of the convolution before it.)
+    """
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    made = {name: node for node in graph.node for name in node.output}
+    outputs = {item.name for item in graph.output}
+
+    def fuses(name: str, kinds: tuple[str, ...]) -> bool:
+        before, after = made.get(name), readers.get(name, [])
+        fusing = before is not None and before.op_type in (*WEIGHTED, "Add")
+        return fusing and name not in outputs and len(after) == 1 and after[0].op_type in kinds
+
+    found = {name for name in made if fuses(name, ("Relu", "Clip"))}
+    for node in graph.node:
+        if node.op_type == "Add":
+            of_weighted = [name for name in node.input if name in made and made[name].op_type in WEIGHTED]
+            found.update([name for name in of_weighted if fuses(name, ("Add",))][:1])
+    return frozenset(found)
 
 
 def _is_weighted(node: NodeProto, weights: set[str]) -> bool:

@@ -15,11 +15,17 @@ from quantfleet_domain.calibration.forms import QuantizationParameters
 from quantfleet_domain.calibration.graph import CalibrationGraph
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_worker.quantizers import paddle_onednn, qdq_scales
-from quantfleet_worker.quantizers.paddle_reference import paddle_scales
+from quantfleet_worker.quantizers import paddle_lite, paddle_onednn, paddle_tensorrt, qdq_scales
+from quantfleet_worker.quantizers.paddle_reference import PaddleScales, lite_scales, paddle_scales, tensorrt_scales
 from quantfleet_worker.quantizers.qdq_plan import WEIGHTED, plan
 
-_FORMS = {"onnx": qdq_scales.FORMS, "paddle": paddle_onednn.FORMS, "tensorrt": (qdq_scales.SYMMETRIC,)}
+_FORMS = {
+    "onnx": qdq_scales.FORMS,
+    "paddle": paddle_onednn.FORMS,
+    "paddle-lite": (paddle_lite.FORM,),
+    "paddle-tensorrt": paddle_tensorrt.FORMS,
+    "tensorrt": (qdq_scales.SYMMETRIC,),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +60,11 @@ def simulated(
     if form in paddle_onednn.FORMS:
         narrow = form == paddle_onednn.FORMS[1]
         found = paddle_scales(model.graph, frozenset(graph.outputs), table, excluded, headroom=narrow)
-        weights = {name: _on_grid(item) for name, item in found.layers.items()}
-        return SimulatedForm(form, found.activations, weights)
+        return _of_paddle(form, found)
+    if form == paddle_lite.FORM:
+        return _of_paddle(form, lite_scales(model.graph, table, excluded))
+    if form in paddle_tensorrt.FORMS:
+        return _of_paddle(form, tensorrt_scales(model.graph, table, excluded))
     chosen = plan(model.graph, excluded)
     scales = qdq_scales.qdq_scales(model, table, form, chosen)
     on_grid = {name: _on_grid(item) for name, item in scales.weights.items()}
@@ -66,6 +75,11 @@ def simulated(
         if node.name in int8 and node.op_type in WEIGHTED
     }
     return SimulatedForm(form, scales.activations, weights)
+
+
+def _of_paddle(form: str, found: PaddleScales) -> SimulatedForm:
+    weights = {name: _on_grid(item) for name, item in found.layers.items()}
+    return SimulatedForm(form, found.activations, weights)
 
 
 def _on_grid(weight: qdq_scales.WeightScales) -> NDArray[np.float32]:

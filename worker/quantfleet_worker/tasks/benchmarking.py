@@ -27,7 +27,7 @@ from quantfleet_domain.measurement.speedup import speedup
 from quantfleet_worker.engines.base import Engine, LoadOptions, NodeCounts
 from quantfleet_worker.engines.registry import engine_named
 from quantfleet_worker.execution.child import Report
-from quantfleet_worker.probes.conditions import ConditionsWatch
+from quantfleet_worker.probes.watching import watch_over
 from quantfleet_worker.tasks.affinity import pin_all_threads, pinned_cores
 from quantfleet_worker.tasks.contenders import Contender, Inputs
 from quantfleet_worker.tasks.loading import load_variant, path_of, shapes_at
@@ -103,7 +103,8 @@ class _Bench:
         self._blocks = len(protocol.block_sizes)
         times = {name: Times() for name in contenders}
         machine = range(os.cpu_count() or 1)
-        watch = ConditionsWatch(self._here.cores[: protocol.threads], self._here.companions, domain=machine)
+        cores = self._here.cores[: protocol.threads]
+        watch = watch_over(self._engine.kind, cores, self._here.companions, machine)
         watch.sample()
         for done, turn in enumerate(turns):
             times[turn.variant].time(contenders[turn.variant], turn.runs)

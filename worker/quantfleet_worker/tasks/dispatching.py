@@ -19,6 +19,7 @@ from quantfleet_domain.jobs.work import (
 )
 from quantfleet_protos.v1 import task_pb2
 from quantfleet_wire.codec import encode
+from quantfleet_worker.engines.paddle_lite import ABI_OF_ENGINE
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.tasks.request import Surroundings, unpack
 from quantfleet_worker.tasks.workspace import Workspace
@@ -64,6 +65,10 @@ def _do(work: Work, workspace: Workspace, here: Surroundings, report: Report) ->
             from quantfleet_worker.tasks.native_calibrating import calibrate_natively
 
             return calibrate_natively(work, workspace, here, report)
+        case BenchmarkWork() | EvaluateWork() if work.engine in ABI_OF_ENGINE:
+            from quantfleet_worker.tasks.phoning import on_phone
+
+            return on_phone(work, workspace, here, report)
         case BenchmarkWork():
             from quantfleet_worker.tasks.benchmarking import benchmark
 

@@ -1,6 +1,9 @@
 """The task `quantize`: from a scale table, or the weights alone, to every form that a runtime's engines may prefer."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from quantfleet_domain.calibration import tensorrt_cache
 from quantfleet_domain.calibration.correction import Corrections
@@ -13,7 +16,7 @@ from quantfleet_domain.jobs.work import (
     QuantizeWork,
 )
 from quantfleet_worker.execution.child import Report
-from quantfleet_worker.quantizers import onnx_dynamic, onnx_qdq, paddle_onednn
+from quantfleet_worker.quantizers import onnx_dynamic, onnx_qdq, paddle_lite, paddle_onednn, paddle_tensorrt
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
 
@@ -21,7 +24,7 @@ from quantfleet_worker.tasks.workspace import Workspace
 def quantize(work: QuantizeWork, workspace: Workspace, here: Surroundings, report: Report) -> QuantizeResult:  # noqa: ARG001 - one signature for all tasks
     """Raises SCALES_INVALID, MODEL_UNREADABLE, MODEL_UNSUPPORTED."""
     if work.scales is None:
-        forms = _dynamic(work, workspace)
+        forms = [_weights_of_opt(work)] if work.runtime == _LITE else _dynamic(work, workspace)
     else:
         table = ScaleTable.from_json(workspace.read(work.scales))
         table.require_model(model_sha256(work.files), work.model)
@@ -59,26 +62,54 @@ def _tensorrt(
         reference, table, onnx_qdq.SYMMETRIC, out, corrections.of(onnx_qdq.SYMMETRIC) if corrections else None
     )
     # A cache is of one version of TensorRT: the engine that reads it puts its own there.
-    cache = CalibrationCache.of_thresholds("0", tensorrt_cache.KIND, tensorrt_cache.thresholds_of(table))
+    cache = CalibrationCache.of_thresholds("0", tensorrt_cache.KIND, onnx_qdq.magnitudes(reference, table))
     kept = workspace.keep(tensorrt_cache.FILE, cache.to_text())
     floating = ModelForm("cache", (work.reference, kept, *_configuration(work)))
     return [_onnx_form(onnx_qdq.SYMMETRIC, out, work, workspace), floating]
 
 
 def _paddle(
-    work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
+    quantizer: ModuleType,
+    work: QuantizeWork,
+    table: ScaleTable,
+    corrections: Corrections | None,
+    workspace: Workspace,
+    report: Report,
 ) -> list[ModelForm]:
     model = workspace.bundle("model", work.files)
     forms = []
-    for index, form in enumerate(paddle_onednn.FORMS):
-        report(index / len(paddle_onednn.FORMS), f"writing {form}")
+    for index, form in enumerate(quantizer.FORMS):
+        report(index / len(quantizer.FORMS), f"writing {form}")
         out = workspace.scratch(form)
-        paddle_onednn.quantize(model, table, form, out, corrections.of(form) if corrections else None)
+        quantizer.quantize(model, table, form, out, corrections.of(form) if corrections else None)
         forms.append(ModelForm(form, (*_kept(out, workspace), *_configuration(work))))
     return forms
 
 
-_WRITERS = {"onnx": _onnx, "tensorrt": _tensorrt, "paddle": _paddle}
+def _paddle_lite(
+    work: QuantizeWork, table: ScaleTable, corrections: Corrections | None, workspace: Workspace, report: Report
+) -> list[ModelForm]:
+    report(0.0, f"writing {paddle_lite.FORM}")
+    out = workspace.scratch(paddle_lite.FORM)
+    model = workspace.bundle("model", work.files)
+    paddle_lite.quantize(model, table, out, corrections.of(paddle_lite.FORM) if corrections else None)
+    return [ModelForm(paddle_lite.FORM, (*_kept(out, workspace), *_configuration(work)))]
+
+
+def _weights_of_opt(work: QuantizeWork) -> ModelForm:
+    """Paddle Lite's opt itself stores the weights of the float model as integers when it converts it."""
+    return ModelForm(onnx_dynamic.FORM, (*work.files, *_configuration(work)))
+
+
+_LITE = "paddle-lite"
+_Writer = Callable[[QuantizeWork, ScaleTable, Corrections | None, Workspace, Report], list[ModelForm]]
+_WRITERS: dict[str, _Writer] = {
+    "onnx": _onnx,
+    "tensorrt": _tensorrt,
+    "paddle": partial(_paddle, paddle_onednn),
+    "paddle-tensorrt": partial(_paddle, paddle_tensorrt),
+    _LITE: _paddle_lite,
+}
 
 
 def _reference(work: QuantizeWork, workspace: Workspace) -> Path:

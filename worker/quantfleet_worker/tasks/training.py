@@ -24,7 +24,7 @@ from quantfleet_worker.engines.base import LoadOptions
 from quantfleet_worker.engines.registry import engine_named
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.models.paddle_files import find_files, read_signature
-from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
+from quantfleet_worker.quantizers import onnx_qdq, paddle_lite, paddle_onednn, paddle_tensorrt
 from quantfleet_worker.tasks.feeding import feeder, inputs_of
 from quantfleet_worker.tasks.judging import judge
 from quantfleet_worker.tasks.loading import load_variant
@@ -114,6 +114,18 @@ def _paddle(export: Export, form: str, workspace: Workspace) -> list[FileRef]:
     return [workspace.keep(path.name, path.read_bytes()) for path in sorted(out.iterdir())]
 
 
+def _paddle_lite(export: Export, form: str, workspace: Workspace) -> list[FileRef]:
+    out = workspace.scratch(form)
+    export.paddle_lite(out)
+    return [workspace.keep(path.name, path.read_bytes()) for path in sorted(out.iterdir())]
+
+
+def _paddle_tensorrt(export: Export, form: str, workspace: Workspace) -> list[FileRef]:
+    out = workspace.scratch(f"tensorrt-{form}")
+    export.paddle_tensorrt(form, out)
+    return [workspace.keep(path.name, path.read_bytes()) for path in sorted(out.iterdir())]
+
+
 def _onnx(export: Export, form: str, workspace: Workspace) -> list[FileRef]:
     path = workspace.scratch(f"{form}.onnx")
     export.onnx(form, path)
@@ -124,6 +136,8 @@ _WRITERS = {
     "onnx": (onnx_qdq.FORMS, _onnx),
     "tensorrt": ((onnx_qdq.SYMMETRIC,), _onnx),
     "paddle": (paddle_onednn.FORMS, _paddle),
+    "paddle-lite": ((paddle_lite.FORM,), _paddle_lite),
+    "paddle-tensorrt": (paddle_tensorrt.FORMS, _paddle_tensorrt),
 }
 
 

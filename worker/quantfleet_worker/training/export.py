@@ -14,20 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from quantfleet_domain.calibration.calibrators import calibrator_named
 from quantfleet_domain.calibration.forms import clip_range
-from quantfleet_domain.calibration.graph import NumericsClass
-from quantfleet_domain.calibration.partial import PartialAccumulator
 from quantfleet_domain.calibration.scales import ActivationRow, ScaleTable
-from quantfleet_domain.calibration.statistic import EXTREMES_VERSION
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker.models.observed_table import observed_table
 from quantfleet_worker.models.paddle_files import find_files
 from quantfleet_worker.models.paddle_model import inspect
 from quantfleet_worker.models.paddle_program import Array
-from quantfleet_worker.models.reference_run import ReferenceRun
-from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
+from quantfleet_worker.quantizers import onnx_qdq, paddle_lite, paddle_onednn, paddle_tensorrt
 from quantfleet_worker.quantizers.onnx_qdq import QuantizedModel
-from quantfleet_worker.quantizers.paddle_onednn import QuantizedProgram
+from quantfleet_worker.quantizers.paddle_layers import QuantizedProgram
 from quantfleet_worker.training.tail import NO_TAIL, Tail
 
 LEARNED = "learned"
@@ -63,10 +59,15 @@ class Export:
 
     def paddle(self, form: str, out: Path) -> QuantizedProgram:
         """Write one of `paddle_onednn.FORMS` to directory `out`. Raises as `paddle_onednn.quantize`."""
-        written = paddle_onednn.quantize(self.program, self.table, form, out)
-        if self.tail != NO_TAIL:
-            self.tail.rewrite(out, find_files(out).stem)
-        return written
+        return self._with_tail(paddle_onednn.quantize(self.program, self.table, form, out))
+
+    def paddle_lite(self, out: Path) -> QuantizedProgram:
+        """Write Paddle Lite's form to directory `out`. Raises as `paddle_lite.quantize`."""
+        return self._with_tail(paddle_lite.quantize(self.program, self.table, out))
+
+    def paddle_tensorrt(self, form: str, out: Path) -> QuantizedProgram:
+        """Write one of `paddle_tensorrt.FORMS` to directory `out`. Raises as `paddle_tensorrt.quantize`."""
+        return self._with_tail(paddle_tensorrt.quantize(self.program, self.table, form, out))
 
     def onnx(self, form: str, out: Path) -> QuantizedModel:
         """Write one of `onnx_qdq.FORMS` to file `out`. Raises as `onnx_qdq.quantize`."""
@@ -74,6 +75,11 @@ class Export:
             reference = Path(folder) / "reference.onnx"
             reference.write_bytes(self.tail.behind(self.reference))
             return onnx_qdq.quantize(reference, self.table, form, out)
+
+    def _with_tail(self, written: QuantizedProgram) -> QuantizedProgram:
+        if self.tail != NO_TAIL:
+            self.tail.rewrite(written.path, find_files(written.path).stem)
+        return written
 
 
 def export(
@@ -92,15 +98,7 @@ def export(
     reference, graph = inspect(program, {name: values.shape for name, values in observed[0].items()})
     files = find_files(program)
     digest = sha256(files.program.read_bytes() + files.parameters.read_bytes()).hexdigest()
-    # The table does not leave this process, so what tells two fleets' tables apart is empty.
-    numerics = NumericsClass("onnxruntime-cpu", "", "", digest, graph.recipe, "", EXTREMES_VERSION)
-    with tempfile.TemporaryDirectory(prefix="quantfleet-training-") as folder:
-        path = Path(folder) / "reference.onnx"
-        path.write_bytes(reference)
-        run, statistics = ReferenceRun(path, graph), PartialAccumulator(numerics, graph.activations)
-        for index, inputs in enumerate(observed):
-            statistics.observe(index, str(index), dict(run.activations(inputs)))
-    table = ScaleTable.build(statistics.partial(), graph, calibrator_named("absmax"), manifest="", preprocessing="")
+    table = observed_table(reference, graph, observed, digest)
     return Export(program, reference, with_learned_ranges(table, learned), tail)
 
 

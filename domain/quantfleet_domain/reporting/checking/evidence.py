@@ -66,7 +66,8 @@ def _accuracy(result: Result) -> Iterator[tuple[Rule, str, str]]:
 
 
 def _order(latency: LatencySummary) -> Iterator[tuple[Rule, str, str]]:
-    for below, above in (*itertools.pairwise(_ASCENDING), ("min", "mean"), ("mean", "max")):
+    known = [name for name in _ASCENDING if getattr(latency, name) is not None]
+    for below, above in (*itertools.pairwise(known), ("min", "mean"), ("mean", "max")):
         low, high = getattr(latency, below), getattr(latency, above)
         if low > high and not _equal(low, high):
             yield Rule.PERCENTILES, f"latency_ms.{below}", f"{low:.6g} ms is above {above}, {high:.6g} ms"

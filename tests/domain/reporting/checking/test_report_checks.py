@@ -2,7 +2,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.domain.reporting.sample_reports import failed_report, sample_report, tuned_report, two_model_report
+from tests.domain.reporting.sample_reports import (
+    failed_report,
+    phone_report,
+    sample_report,
+    tuned_report,
+    two_model_report,
+)
 
 from quantfleet_domain.reporting.checking.evidence import check_report
 from quantfleet_domain.reporting.checking.findings import Finding, Rule, Severity
@@ -43,6 +49,13 @@ def test_a_report_as_jobs_write_it_has_nothing_to_find(make: Any) -> None:
     checked = check_report(make())
     assert checked.findings == ()
     assert checked.judged == {"results": len(make().results), "gates": 3}
+
+
+def test_percentiles_that_a_phone_does_not_tell_are_no_fault_and_survive_being_written() -> None:
+    report = phone_report()
+    rows = {Rule.PERCENTILES} & {finding.rule for finding in check_report(report).findings}
+    assert not rows
+    assert Report.from_json(report.to_json()) == report
 
 
 def test_a_report_has_nothing_to_find_after_it_was_written_and_read() -> None:

@@ -1,0 +1,5 @@
+from tests.contract.adb_contract import AdbContract
+
+
+class TestPackagedAdb(AdbContract):
+    pass

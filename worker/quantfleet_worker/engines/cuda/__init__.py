@@ -1,0 +1,1 @@
+"""What engines on NVIDIA GPUs share: memory, transfers, capabilities, files kept between runs. Not an engine."""
