@@ -32,10 +32,10 @@ test: $(INSTALLED)
 test-namespaces: $(INSTALLED)
 	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/test_namespaces.py
 
-# Needs root, and Debian's debootstrap and qemu-user-static: values (never times) on emulated ARM processors, in half an
-# hour. ARM_ROOT=folder: where the arm64 root is kept, 1.5 GB from Debian's mirror and PyPI (.arm-root/ unless set).
+# Needs root, and Debian's debootstrap and qemu-user-static: values (never times) on emulated ARM processors, in a quarter
+# of an hour. ARM_ROOT=folder: where the arm64 root is kept, 1.2 GB from Debian's mirror and PyPI (.arm-root/ unless set).
 test-arm: $(INSTALLED)
-	$(if $(ARM_ROOT),ARM_ROOT=$(ARM_ROOT)) $(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/arm
+	$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/opt_in/arm
 
 # PADDLE26=python: a Python with Paddle 2.6 and numpy 1.26, made as docs/guide/hardware.md says. It gets this checkout.
 test-paddle26: $(INSTALLED)

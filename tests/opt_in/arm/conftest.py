@@ -37,7 +37,7 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def arm(exchange: Path) -> ArmRoot:
-    return ArmRoot(Path(os.environ.get("ARM_ROOT") or REPOSITORY / ".arm-root"), exchange)
+    return ArmRoot(Path(os.environ.get("ARM_ROOT") or REPOSITORY / ".arm-root").absolute(), exchange)
 
 
 @pytest.fixture(scope="session")
