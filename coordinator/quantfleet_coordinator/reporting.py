@@ -108,6 +108,7 @@ def _results(entry: JobEntry) -> Iterable[Result]:
 def _measured(entry: JobEntry, task: Task, detail: Detail, result: BenchmarkResult, row: Measured) -> Result:
     ratio = row.speedup
     speedup = SpeedupFigure(ratio.value, ratio.low, ratio.high, "fp32") if ratio else None
+    told = is_int8(row.precision) and row.quantizable_nodes > 0  # else the engine does not say, or has nothing to count
     at = datetime.datetime.fromtimestamp(result.measured_at, datetime.UTC)
     return Result(
         model=detail.model,
@@ -129,8 +130,8 @@ def _measured(entry: JobEntry, task: Task, detail: Detail, result: BenchmarkResu
         throughput_per_s=throughput_per_s(row.latency, row.batch),
         speedup=speedup,
         accuracy=_accuracy(entry, detail, VariantKey(row.precision, row.quantization)),
-        int8_nodes=row.int8_nodes if is_int8(row.precision) else None,
-        quantizable_nodes=row.quantizable_nodes if is_int8(row.precision) else None,
+        int8_nodes=row.int8_nodes if told else None,
+        quantizable_nodes=row.quantizable_nodes if told else None,
         model_bytes=row.model_bytes,
         quiet=row.quiet,
         settings_in_effect={setting.name: setting.value for setting in row.settings},

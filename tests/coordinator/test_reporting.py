@@ -28,6 +28,7 @@ from quantfleet_domain.jobs.task_results import QuantizeResult, Result
 from quantfleet_domain.jobs.work import Absence, ModelForm
 from quantfleet_domain.measurement.latency import summarize
 from quantfleet_domain.measurement.quiet import Conditions
+from quantfleet_domain.reporting.markdown import to_markdown
 from quantfleet_domain.reporting.report import Report
 from quantfleet_protos.v1 import job_pb2
 from quantfleet_wire.codec import encode
@@ -125,6 +126,14 @@ def test_an_accuracy_of_another_form_than_was_timed_is_told() -> None:
     assert "u8s8-paired of 1.0" in other
     (mixed,) = report_of(benchmark, ("u8s8", "u8s8-paired")).warnings
     assert "different kinds" in mixed
+
+
+def test_nodes_that_an_engine_does_not_count_are_not_called_none() -> None:
+    unseen = replace(row("int8", "s8s8"), quantizable_nodes=0, fallbacks=("it does not show its kernels",))
+    report = report_of(timed(row("fp32"), unseen), ("s8s8", "s8s8"))
+    int8 = next(r for r in report.results if r.precision == "int8")
+    assert (int8.int8_nodes, int8.quantizable_nodes) == (None, None)
+    assert "| — | — | it does not show its kernels |" in to_markdown(report)
 
 
 def test_an_accuracy_of_another_gpu_than_was_timed_is_told() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quantfleet_domain.calibration.graph import NumericsClass
-from quantfleet_domain.hardware.offers import REFERENCE_ENGINE
+from quantfleet_domain.hardware.offers import ENGINES, REFERENCE_ENGINE
 from quantfleet_domain.jobs.lifecycle import TaskKind
 from quantfleet_domain.jobs.made import model_of, numerics_of
 from quantfleet_domain.jobs.plan import Detail
@@ -37,7 +37,9 @@ def requirement(spec: JobSpec, detail: Detail, results: Mapping[str, Result]) ->
             return Requirement((REFERENCE_ENGINE,), "", False, 1, numerics_of(model, results))
         case TaskKind.BENCHMARK:
             target = model.targets[detail.target]
-            return Requirement((detail.engine,), target.pool, True, max(target.threads), None)
+            # One core feeds a GPU, whatever a target asks for its other engines: cells of more threads are absent.
+            cores = 1 if ENGINES[detail.engine].kind == "cuda" else max(target.threads)
+            return Requirement((detail.engine,), target.pool, True, cores, None)
         case TaskKind.EVALUATE:
             return Requirement((detail.engine,), model.targets[detail.target].pool, False, 1, None)
         case TaskKind.TRAIN:

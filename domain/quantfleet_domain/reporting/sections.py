@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from quantfleet_domain.hardware.precisions import is_int8
 from quantfleet_domain.reporting import words
 from quantfleet_domain.reporting.origins import calibration, outliers, scores, training
 from quantfleet_domain.reporting.report import Report, Result
@@ -179,12 +180,12 @@ def int8_nodes(report: Report) -> Section:
             words.place(r),
             r.engine,
             words.variant(r),
-            f"{r.int8_nodes} of {r.quantizable_nodes}",
-            "; ".join(r.int8_operators) or "none",
+            words.MISSING if r.int8_nodes is None else f"{r.int8_nodes} of {r.quantizable_nodes}",
+            "; ".join(r.int8_operators) or (words.MISSING if r.int8_nodes is None else "none"),
             "; ".join(r.fallbacks) or "none",
         )
         for r in report.results
-        if r.int8_nodes is not None and r.quantizable_nodes is not None
+        if is_int8(r.precision) and (r.int8_nodes is not None or r.fallbacks)
     )
     slower = any(r.speedup and r.speedup.value < 1 and r.int8_nodes is not None for r in report.results)
     title = "Why is INT8 slower?" if slower else "What ran in INT8"

@@ -115,6 +115,24 @@ def test_what_a_calibrator_wrote_before_it_failed_is_no_result(bench: Bench, mon
     assert list(bench.outputs.iterdir()) == []
 
 
+def test_a_gpu_has_one_feeding_core_so_that_more_threads_are_not_applicable(bench: Bench, engine: Counting) -> None:
+    native = work_of(bench)
+    variants = (Variant("fp32", "none", (ModelForm("", native.files),)),)
+    cores = pinned_cores()
+    try:
+        found = bench.do(
+            BenchmarkWork(
+                "net", engine.name, variants, ("runtime",), (1, 2), (1,), 0, 1, False, native.input_shapes, None, None
+            )
+        )
+    finally:
+        pin_all_threads(cores)
+    assert isinstance(found, BenchmarkResult)
+    assert [row.threads for row in found.rows] == [1]
+    (gap,) = found.absent
+    assert (gap.threads, gap.applicable) == (2, False)
+
+
 def test_the_parts_of_an_engines_runs_are_in_the_row_and_in_the_raw_samples(bench: Bench, engine: Counting) -> None:
     native = work_of(bench)
     variants = tuple(Variant(p, q, (ModelForm("", native.files),)) for p, q in (("fp32", "none"), ("int8", "native")))

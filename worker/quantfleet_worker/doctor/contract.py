@@ -4,6 +4,7 @@ A check is a function named by what it finds true. It returns what it saw, where
 `BrokenError` with the difference otherwise.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,20 @@ def a_bound_batch_gives_the_same_bits_again(subject: Subject) -> str:
     return ""
 
 
+def a_run_outlasts_its_parts(subject: Subject) -> str:
+    """What the device's clock says of the parts fits into what this host's says of the whole: a run that returned
+    before the device was done would be timed too short. Both clocks may differ by a hundredth."""
+    session = subject.session()
+    session.bind({next(iter(session.inputs)): subject.sample})
+    session.run_bound()
+    start = time.perf_counter_ns()
+    session.run_bound()
+    whole = time.perf_counter_ns() - start
+    parts = sum(session.parts_ns().values())
+    _require(parts <= whole * 1.01, f"its parts take {parts} ns together, and the run took {whole} ns")
+    return ""
+
+
 def outputs_belong_to_the_caller(subject: Subject) -> str:
     """A later run does not change them."""
     session = subject.session()
@@ -169,6 +184,7 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     the_products_of_int8_are_accounted_for,
     a_sample_is_the_same_alone_and_in_a_batch,
     a_bound_batch_gives_the_same_bits_again,
+    a_run_outlasts_its_parts,
     outputs_belong_to_the_caller,
     settings_are_text,
     a_wrong_shape_is_an_error_that_names_the_input,

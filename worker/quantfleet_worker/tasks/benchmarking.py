@@ -90,6 +90,8 @@ class _Bench:
         """One cell: all variants at one mode, thread count and batch size."""
         if protocol.mode == Mode.END2END and self._work.data is None:
             return self._give_up(protocol, "end2end needs samples, and the job brings none", applicable=False)
+        if self._engine.kind == "cuda" and protocol.threads > 1:
+            return self._give_up(protocol, "threads are a CPU's: one core feeds a GPU", applicable=False)
         if protocol.threads > len(self._here.cores):
             what = f"{protocol.threads} threads are asked for and {len(self._here.cores)} cores are there"
             return self._give_up(protocol, what)
