@@ -59,7 +59,10 @@ def _content(report: Report) -> dict[str, Any]:
 
 
 def headlines(report: Report) -> tuple[tuple[str, str, str], ...]:
-    """The largest INT8 speed-up of every model and mode, as (figure, what it is, where and how well)."""
+    """The largest INT8 speed-up of every model and mode, as (figure, what it is, where and how well).
+
+    How well is the accuracy of the very precision that is so fast.
+    """
     best: dict[tuple[str, str], tuple[float, Table, Row]] = {}
     for table in tables(report):
         for row in table.rows:
@@ -68,9 +71,10 @@ def headlines(report: Report) -> tuple[tuple[str, str, str], ...]:
                 best[key] = (row.max_speedup, table, row)
     found: list[tuple[str, str, str]] = []
     for value, table, row in best.values():
-        where = row.engine
-        if row.accuracy_fp32 is not None and row.accuracy_int8 is not None:
-            change = f"{row.accuracy_int8 - row.accuracy_fp32:+.2f}".replace("-", "\N{MINUS SIGN}")
+        where = f"{row.engine} {words.precision_label(row.fastest)}"
+        before, after = row.accuracies.get("fp32"), row.accuracies.get(row.fastest)
+        if before is not None and after is not None:
+            change = f"{after - before:+.2f}".replace("-", "\N{MINUS SIGN}")
             where += f" · {METRIC_LABELS.get(table.metric, table.metric)} {change} points"
         if row.noisy:
             where += " · noisy"

@@ -22,8 +22,8 @@ def latency(table: Table, precisions: Sequence[str]) -> Section:
             row.hardware,
             *(words.milliseconds(row.cells.get(precision)) for precision in precisions),
             words.MISSING if row.max_speedup is None else f"{row.max_speedup:.2f}",
-            words.percent(row.accuracy_fp32),
-            words.percent(row.accuracy_int8),
+            words.percent(row.accuracies.get("fp32")),
+            words.percent(row.accuracies.get(row.judged)),
             row.method or words.MISSING,
         )
         for row in table.rows

@@ -36,23 +36,36 @@ _SIGNIFICANT_DIGITS = 4
 class Row:
     """One model on one engine and device in one measurement, quantized in one way.
 
-    `cells` are mean latencies in ms by precision, rounded as they are shown; `max_speedup` is FP32 over the fastest
-    INT8 cell and so follows from them. `accuracy_*` are in percent; `judged` is the precision that `accuracy_int8` is
-    of: plain INT8 where that was evaluated, else what has FP16 beside; empty without it. `method` is how it was
-    quantized, or empty, with the form where that alone tells two rows apart. `noisy` names the precisions whose figure
-    was disturbed.
+    `cells` are mean latencies in ms by precision, rounded as they are shown, and `accuracies` in percent. `method` is
+    how it was quantized, or empty, with the form where that alone tells two rows apart. `noisy` names the precisions
+    whose figure was disturbed.
     """
 
     model: str
     engine: str
     hardware: str
     cells: Mapping[str, float]
-    max_speedup: float | None
-    accuracy_fp32: float | None
-    accuracy_int8: float | None
-    judged: str
+    accuracies: Mapping[str, float]
     method: str
     noisy: tuple[str, ...]
+
+    @property
+    def fastest(self) -> str:
+        """The precision of the fastest INT8 cell; empty where there is none."""
+        return min(filter(is_int8, self.cells), key=self.cells.__getitem__, default="")
+
+    @property
+    def max_speedup(self) -> float | None:
+        """FP32 over the fastest INT8 cell, so that it follows from the cells as they are shown."""
+        return (
+            round(self.cells["fp32"] / self.cells[self.fastest], 2) if self.fastest and "fp32" in self.cells else None
+        )
+
+    @property
+    def judged(self) -> str:
+        """The precision whose accuracy stands for INT8: plain INT8 where that was evaluated, else what has FP16 beside;
+        empty where there is none."""
+        return next((p for p in PRECISION_LABELS if is_int8(p) and p in self.accuracies), "")
 
 
 @dataclass(frozen=True)
@@ -158,10 +171,7 @@ def _rows(report: Report, results: Sequence[Result], metric: str) -> tuple[Row, 
 
 def _row(report: Report, group: Sequence[Result], method: str, hardware: str, metric: str) -> Row:
     cells = {r.precision: round_ms(r.latency_ms.mean) for r in group if r.latency_ms}
-    quantized = [value for precision, value in cells.items() if is_int8(precision)]
-    of_precision = {r.precision: figure.value for r in group if (figure := r.accuracy_of(metric))}
     calibration = report.calibration.get(group[0].model)
-    judged = next((p for p in PRECISION_LABELS if is_int8(p) and p in of_precision), "")
     label = "" if method == "none" else method
     if method == "static" and calibration:  # other methods have ranges of their own
         label = f"{method}, {_calibrator(calibration)}"
@@ -170,10 +180,7 @@ def _row(report: Report, group: Sequence[Result], method: str, hardware: str, me
         engine=group[0].engine,
         hardware=hardware,
         cells=cells,
-        max_speedup=round(cells["fp32"] / min(quantized), 2) if quantized and "fp32" in cells else None,
-        accuracy_fp32=of_precision.get("fp32"),
-        accuracy_int8=of_precision.get(judged),
-        judged=judged,
+        accuracies={r.precision: figure.value for r in group if (figure := r.accuracy_of(metric))},
         method=label,
         noisy=tuple(r.precision for r in group if r.quiet is False),
     )

@@ -68,7 +68,7 @@ def test_models_that_are_judged_by_another_metric_have_tables_of_their_own() -> 
         ("top1", True),
         ("map", False),
     }
-    assert all(row.accuracy_fp32 == 50.0 for table in found for row in table.rows)
+    assert all(row.accuracies["fp32"] == 50.0 for table in found for row in table.rows)
     assert found[0].title.endswith(", judged by Top-1")
     assert len(found) == 2 * len(tables(report))
 
@@ -203,8 +203,8 @@ def test_two_quantizations_are_two_rows_that_share_their_fp32_cell() -> None:
 def test_each_quantization_has_its_own_accuracy_and_speedup_beside_the_same_fp32() -> None:
     static, qat = tables(trained_report())[0].rows[:2]
     assert (static.method, qat.method) == ("static, mse", "qat")
-    assert (static.accuracy_fp32, static.accuracy_int8) == (56.5, 56.0)
-    assert (qat.accuracy_fp32, qat.accuracy_int8) == (56.5, 56.5)
+    assert static.accuracies == {"fp32": 56.5, "int8": 56.0}
+    assert qat.accuracies == {"fp32": 56.5, "int8": 56.5}
     assert static.max_speedup == qat.max_speedup
 
 
@@ -252,7 +252,7 @@ def test_a_model_without_a_quantized_result_has_no_speedup() -> None:
     row = tables(plain)[0].rows[0]
     assert row.max_speedup is None
     assert row.method == ""
-    assert row.accuracy_int8 is None
+    assert "int8" not in row.accuracies
 
 
 def test_devices_that_share_a_name_are_told_apart() -> None:
@@ -311,10 +311,10 @@ def test_the_accuracy_under_int8_is_that_of_plain_int8_where_there_is_one_else_i
     fp32, int8 = report.results[:2]
     mixed = replace(int8, precision="int8+fp16", accuracy=(Accuracy("top1", 12.5, "percent", 200),))
     (row,) = tables(replace(report, results=(fp32, mixed, int8)))[0].rows
-    assert (row.accuracy_int8, row.judged) == (56.0, "int8")
+    assert (row.accuracies[row.judged], row.judged) == (56.0, "int8")
     alone = replace(report, results=(fp32, mixed))
     (row,) = tables(alone)[0].rows
-    assert (row.accuracy_int8, row.judged) == (12.5, "int8+fp16")
+    assert (row.accuracies[row.judged], row.judged) == (12.5, "int8+fp16")
     assert "The Top-1 under INT8 is that of another precision: mobilenet on onnxruntime-cpu (INT8+FP16)." in (
         to_markdown(alone)
     )
