@@ -9,12 +9,14 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, helper
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
+from quantfleet_worker.models import onnx_file
 
 from .feeds import Inputs
 
 
 def read(model: Path) -> ModelProto:
-    """Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE."""
+    """Raises QuantfleetError: MODEL_NOT_FOUND, MODEL_UNREADABLE, also where weights lie outside the model's folder: the
+    runtimes that parse the file themselves would read them there."""
     if not model.is_file():
         raise QuantfleetError(ErrorCode.MODEL_NOT_FOUND, f"there is no model file {model}", "check the model's path")
     try:
@@ -23,6 +25,7 @@ def read(model: Path) -> ModelProto:
         raise _unreadable(f"{model.name} is no ONNX file: {error}") from error
     if not content.graph.node:  # so it is for an empty file
         raise _unreadable(f"{model.name} has no operators in it")
+    onnx_file.external_files(content, model)
     return content
 
 
@@ -33,14 +36,8 @@ def read_inputs(model: ModelProto) -> Inputs:
 
 
 def external_files(model: Path) -> list[Path]:
-    """The files beside an `.onnx` file that hold its weights; mostly none."""
-    names = {
-        entry.value
-        for tensor in read(model).graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return [model.parent / name for name in sorted(names)]
+    """The files beside an `.onnx` file that hold its weights; mostly none. Raises as `read`."""
+    return onnx_file.external_files(read(model), model)
 
 
 def _facts(item: Any) -> tuple[tuple[int | None, ...], np.dtype[Any]]:

@@ -40,8 +40,13 @@ def read(path: Path) -> ModelProto:
     return model
 
 
-def _load_external_data(model: ModelProto, path: Path) -> None:
+def external_files(model: ModelProto, path: Path) -> list[Path]:
+    """The files beside `path`, which `model` was read from, that hold its weights, sorted; mostly none.
+
+    Raises QuantfleetError(MODEL_UNREADABLE) for one that is missing, or lies outside the model's folder.
+    """
     folder = path.parent.resolve()
+    found = set()
     for tensor in external_data_helper._get_all_tensors(model):
         if not external_data_helper.uses_external_data(tensor):
             continue
@@ -55,8 +60,14 @@ def _load_external_data(model: ModelProto, path: Path) -> None:
             )
         if not target.is_file():
             raise _unreadable(path, f"the data file {location!r} of tensor {tensor.name!r} is missing")
+        found.add(target)
+    return sorted(found)
+
+
+def _load_external_data(model: ModelProto, path: Path) -> None:
+    external_files(model, path)
     try:
-        onnx.load_external_data_for_model(model, str(folder))
+        onnx.load_external_data_for_model(model, str(path.parent.resolve()))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise _unreadable(path, f"its external data cannot be read ({error})") from error
 

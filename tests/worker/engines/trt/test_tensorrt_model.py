@@ -55,6 +55,25 @@ def test_the_digest_follows_the_graph_the_external_weights_and_the_cache(model: 
     assert open_model(folder / "model.onnx", "cache").digest != first["cache"]
 
 
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "gone"])
+def test_weights_outside_the_models_folder_or_nowhere_are_refused_before_anything_reads_them(
+    model: Path, location: str, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_bytes(b"0" * 4096)
+    folder = tmp_path / "external"
+    folder.mkdir()
+    onnx.save(onnx.load(model), folder / "m.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    content = onnx.load(folder / "m.onnx", load_external_data=False)
+    for tensor in content.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    (folder / "m.onnx").write_bytes(content.SerializeToString())
+    with pytest.raises(QuantfleetError, match="outside the model's folder|is missing") as caught:
+        open_model(folder / "m.onnx", "")
+    assert caught.value.code is ErrorCode.MODEL_UNREADABLE
+
+
 def test_inputs_are_the_files_with_open_dimensions_as_none(model: Path) -> None:
     assert open_model(model, "").inputs == {"image": ((None, 3, 32, 32), np.dtype(np.float32))}
 

@@ -89,8 +89,11 @@ class TensorRt(Engine):
             finally:  # what went wrong with a sample says more than that the build failed for it
                 samples.finish()
         CalibrationCache.from_text(collected.cache, "TensorRT's calibration cache")
-        for path in (model, *external_files(model)):
-            shutil.copyfile(path, out / path.name)
+        folder = model.parent.resolve()
+        for path in (folder / model.name, *external_files(model)):
+            copy = out / path.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
         (out / FILE).write_bytes(collected.cache)
 
 
