@@ -2,15 +2,12 @@
 
 import asyncio
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-
-import psutil
 
 from quantfleet_domain.errors import Category, ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.facts import DeviceFacts
@@ -20,6 +17,7 @@ from quantfleet_wire.codec import decode_union
 from quantfleet_wire.content import disk_error
 from quantfleet_wire.transfer import upload_missing
 from quantfleet_worker.agent.cache import Cache
+from quantfleet_worker.agent.companions import companions
 from quantfleet_worker.agent.placing import engine_of, placed
 from quantfleet_worker.equipment import Equipment
 from quantfleet_worker.execution.outcome import Cancelled, Crashed, Failed, Result
@@ -158,7 +156,6 @@ class Attempt:
                 await self._fail(QuantfleetError(ErrorCode.TASK_LOST, "its child process was killed"), "")
 
     def _surroundings(self, facts: DeviceFacts, cores: tuple[int, ...], outputs: Path) -> Surroundings:
-        me = psutil.Process(os.getpid())
         return Surroundings(
             cache=str(self._workshop.cache.directory),
             outputs=str(outputs),
@@ -166,7 +163,7 @@ class Attempt:
             cores=cores,
             isa=facts.isa,
             numerics_isa=facts.numerics_isa,
-            companions=(me.pid, *(child.pid for child in me.children(recursive=True))),
+            companions=companions(),
             allowed_code=facts.allowed_code,
             kept=str(self._workshop.equipment.kept),
             phones=str(self._workshop.equipment.phones or ""),

@@ -46,9 +46,11 @@ def probe(
     feeders = {gpu.core for gpu in placed}
     hardware = cpu_facts(*int8_selftest.run(share[0]))
     host = _Host(hardware, cores, equipment, software(), allowed_code)
-    phones = phone_devices(equipment.phones, share[0]) if equipment and equipment.phones else ()
+    slots_left = tuple(core for core in share if core not in feeders) or share
+    # Measurements on the processor begin with its first core, and those on a GPU have the feeding one.
+    phones = phone_devices(equipment.phones, slots_left[-1]) if equipment and equipment.phones else ()
     return (
-        host.cpu(tuple(core for core in share if core not in feeders) or share),
+        host.cpu(slots_left),
         *(host.cuda(gpu, alone=len(share) > len(feeders)) for gpu in placed),
         *phones,
     )
