@@ -20,9 +20,10 @@ from quantfleet_worker import onnxruntime_library
 
 from . import feeds as session_feeds
 from . import onnxruntime_session as ort_session
-from .base import Array, NodeCounts, Session
+from .base import Array, NodeCounts
 from .cuda import device
 from .cuda.memory import DeviceBuffer
+from .cuda.stream_session import StreamSession
 from .cuda.transfers import OnDevice, Transfers
 
 INSTALL = "pip uninstall onnxruntime; pip install quantfleet[gpu]"
@@ -77,7 +78,7 @@ def load() -> ModuleType:
     return ort
 
 
-class OnnxRuntimeGpuSession(Session):
+class OnnxRuntimeGpuSession(StreamSession):
     """The `model`, loaded from `file`, on the first of `providers`, with the others for what that does not take.
     `tensorrt` is the version of that library where it takes part.
 
@@ -97,11 +98,11 @@ class OnnxRuntimeGpuSession(Session):
         tensorrt: str = "",
     ) -> None:
         self._device = device.current()
+        super().__init__(Transfers(pinned=pinned))
         self._tensorrt = {"tensorrt": tensorrt} if tensorrt else {}
         self._model = ort_session.existing(model)
-        self._transfers = Transfers(pinned=pinned)
         options = ort_session.options_with(ort, threads, {_RECORD: "1"})
-        on_stream = [provider.on_stream(self._transfers.stream.handle) for provider in providers]
+        on_stream = [provider.on_stream(self.transfers.stream.handle) for provider in providers]
         self._session = ort_session.opened(ort, file, options, [*on_stream, _CPU])
         self._wanted = providers[0].name
         require_provider(self._wanted, self._session.get_providers(), model)
@@ -122,7 +123,7 @@ class OnnxRuntimeGpuSession(Session):
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Keep `feeds` for `run_bound`; device buffers are made anew only where a shape changes."""
         session_feeds.check(self.inputs, feeds)
-        tensors = self._transfers.feed(feeds)
+        tensors = self.transfers.feed(feeds)
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         if shapes == self._shapes:
             return
@@ -134,18 +135,6 @@ class OnnxRuntimeGpuSession(Session):
         self._bind_outputs(shapes)
         self._shapes = shapes
 
-    def run_bound(self) -> None:
-        """Copy the inputs to the device, infer, and copy all outputs back, on one stream."""
-        self._transfers.run(self._compute)
-
-    def outputs(self) -> dict[str, Array]:
-        """Copies of the outputs of the last `run_bound`."""
-        return self._transfers.outputs()
-
-    def parts_ns(self) -> Mapping[str, int]:
-        """Nanoseconds of the last run's `h2d`, `compute` and `d2h`, by CUDA events around each."""
-        return self._transfers.parts_ns()
-
     def settings_in_effect(self) -> dict[str, str]:
         """Threads and optimisation, the first provider's options, how many nodes each provider has, the host's memory:
         as the session and the CUDA runtime have them."""
@@ -155,7 +144,7 @@ class OnnxRuntimeGpuSession(Session):
             **self._tensorrt,
             **{f"provider.{name}": str(value) for name, value in chosen.items() if "stream" not in name},
             "nodes": ", ".join(f"{name} {count}" for name, count in self._nodes().most_common()),
-            "host_memory": self._transfers.host_memory(),
+            "host_memory": self.transfers.host_memory(),
         }
 
     def node_counts(self) -> NodeCounts:
@@ -193,7 +182,8 @@ class OnnxRuntimeGpuSession(Session):
             self._outputs[item.name] = OnDevice(buffer.address, shape, dtype)
             self._binding.bind_output(item.name, _DEVICE, _DEVICE_ID, dtype.type, list(shape), buffer.address)
 
-    def _compute(self) -> Mapping[str, OnDevice]:
+    def compute(self) -> Mapping[str, OnDevice]:
+        """Run the session on the bound memory."""
         try:
             self._session.run_with_iobinding(self._binding, self._run_options)
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception

@@ -8,9 +8,10 @@ from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.paddle_program import said
 
 from .. import feeds as session_feeds
-from ..base import Array, Session
+from ..base import Array
 from ..cuda import device
 from ..cuda.memory import Stream
+from ..cuda.stream_session import StreamSession
 from ..cuda.transfers import OnDevice, Transfers
 from ..feeds import Inputs
 from .bound import Outputs, PaddleMemory, allocate
@@ -18,7 +19,7 @@ from .model import Shapes
 from .summary import read_summary
 
 
-class GpuSession(Session):
+class GpuSession(StreamSession):
     """A predictor on a stream of its own, on which its inputs come in and its outputs go out.
 
     `inputs` are the declared ones, `expected` what may be bound.
@@ -30,8 +31,8 @@ class GpuSession(Session):
         self._inputs = inputs
         self._expected = expected
         self._device = device.current()
-        self._transfers = Transfers(
-            pinned=pinned, stream=Stream(int(self.stream.cuda_stream)), allocate=self._input_memory
+        super().__init__(
+            Transfers(pinned=pinned, stream=Stream(int(self.stream.cuda_stream)), allocate=self._input_memory)
         )
         self._memory: dict[str, PaddleMemory] = {}
         self._outputs: Outputs
@@ -53,29 +54,17 @@ class GpuSession(Session):
         session_feeds.check(self._expected, feeds)
         shapes = {name: tuple(array.shape) for name, array in feeds.items()}
         self.open(shapes)
-        self._transfers.feed(feeds)
+        self.transfers.feed(feeds)
         if shapes != self._shapes:
             self._shapes = {}
             for name, memory in self._memory.items():
                 self._predictor.get_input_handle(name).share_external_data(memory.tensor)
             self._outputs = Outputs(self.paddle, self._predictor)
-            self._transfers.run(self._compute_unknown)
+            self.transfers.run(self._compute_unknown)
             self._outputs.share(self._outputs.own())
-            self._transfers.run(self._compute)
-            self._outputs.require(self._transfers.outputs())
+            self.transfers.run(self.compute)
+            self._outputs.require(self.transfers.outputs())
             self._shapes = shapes
-
-    def run_bound(self) -> None:
-        """See Session. Raises QuantfleetError(ENGINE_FAILED)."""
-        self._transfers.run(self._compute)
-
-    def outputs(self) -> dict[str, Array]:
-        """See Session."""
-        return self._transfers.outputs()
-
-    def parts_ns(self) -> Mapping[str, int]:
-        """See Session: by CUDA events on the predictor's stream."""
-        return self._transfers.parts_ns()
 
     def settings_in_effect(self) -> dict[str, str]:
         """What Paddle's configuration says of itself, the GPU, and what the CUDA runtime says of the host's memory."""
@@ -84,7 +73,7 @@ class GpuSession(Session):
             "paddle": str(self.paddle.__version__),
             **device.settings(self._device),
             **told,
-            "host_memory": self._transfers.host_memory(),
+            "host_memory": self.transfers.host_memory(),
             "clock_of_parts": "CUDA events on the predictor's stream",
         }
 
@@ -106,7 +95,8 @@ class GpuSession(Session):
         self._run()
         return {}
 
-    def _compute(self) -> Mapping[str, OnDevice]:
+    def compute(self) -> Mapping[str, OnDevice]:
+        """See StreamSession."""
         self._run()
         return self._outputs.tensors()
 

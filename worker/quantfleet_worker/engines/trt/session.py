@@ -13,8 +13,9 @@ import numpy as np
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 
 from .. import feeds as session_feeds
-from ..base import Array, NodeCounts, Session
+from ..base import Array, NodeCounts
 from ..cuda.device import settings as device_settings
+from ..cuda.stream_session import StreamSession
 from ..cuda.transfers import OnDevice, Transfers
 from .layers import Layer, conversions, int8_nodes, precision_of, precisions, read_layers
 from .library import Log
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _PROFILED_RUNS = 5
 
 
-class TensorRtSession(Session):
+class TensorRtSession(StreamSession):
     """One engine with one execution context, for inputs of one shape.
 
     It is built for the `shapes` given, or when its first batch is bound; when another shape is bound, it is built once
@@ -37,11 +38,11 @@ class TensorRtSession(Session):
     def __init__(self, workshop: Workshop, shapes: dict[str, tuple[int, ...]] | None) -> None:
         import tensorrt as trt
 
+        super().__init__(Transfers(pinned=workshop.plan.pinned))
         self._workshop = workshop
         self._inputs = workshop.model.inputs
         self._log = Log(trt)
         self._runtime = trt.Runtime(self._log.logger)
-        self._transfers = Transfers(pinned=workshop.plan.pinned)
         self._feeds: dict[str, Array] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         if shapes is not None:
@@ -59,20 +60,8 @@ class TensorRtSession(Session):
         if shapes != self._shapes:
             self._open(shapes)
         self._feeds = dict(feeds)
-        for name, tensor in self._transfers.feed(feeds).items():
+        for name, tensor in self.transfers.feed(feeds).items():
             self._context.set_tensor_address(name, tensor.address)
-
-    def run_bound(self) -> None:
-        """Copy the inputs to the device, infer, and copy all outputs back, on one stream."""
-        self._transfers.run(self._compute)
-
-    def outputs(self) -> dict[str, Array]:
-        """Copies of the outputs of the last `run_bound`."""
-        return self._transfers.outputs()
-
-    def parts_ns(self) -> dict[str, int]:
-        """Nanoseconds of the last run's `h2d`, `compute` and `d2h`, by CUDA events around each."""
-        return self._transfers.parts_ns()
 
     def settings_in_effect(self) -> dict[str, str]:
         """Version and device, what the engine's layers compute in, the host's memory, and where the engine is from."""
@@ -83,7 +72,7 @@ class TensorRtSession(Session):
             "network": "strongly typed" if self._workshop.plan.strongly_typed else "weakly typed",
             "builder_flags": ",".join(self._workshop.plan.flags) or "none",
             "tf32": "off",
-            "host_memory": self._transfers.host_memory(),
+            "host_memory": self.transfers.host_memory(),
             "engine": self._workshop.last,
         }
 
@@ -127,8 +116,9 @@ class TensorRtSession(Session):
         self._outputs = Outputs(engine, context, output_names)
         self._shapes = dict(shapes)
 
-    def _compute(self) -> dict[str, OnDevice]:
-        if not self._context.execute_async_v3(self._transfers.stream.handle):
+    def compute(self) -> dict[str, OnDevice]:
+        """Have the execution context put its work on the stream."""
+        if not self._context.execute_async_v3(self.transfers.stream.handle):
             raise self._failed("did not run")
         return self._outputs.tensors()
 
