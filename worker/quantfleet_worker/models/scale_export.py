@@ -3,12 +3,12 @@
 Paddle and paddle2onnx write to standard output; keep it off what carries data.
 """
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from quantfleet_domain.calibration.scales import ScaleTable
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models import onnx_model, paddle_model
 from quantfleet_worker.quantizers import onnx_qdq, paddle_onednn
 
@@ -33,13 +33,18 @@ def export_onnx(
 
 
 def export_paddle(table: ScaleTable, model: Path, form: str, out: Path) -> None:
-    """Write the INT8 program of a Paddle model in one of PADDLE_FORMS to directory `out`, which is made or replaced.
+    """Write the INT8 program of a Paddle model in one of PADDLE_FORMS to directory `out`, which is made.
 
-    Raises QuantfleetError as `paddle_onednn.quantize` does; then nothing is written.
+    Raises QuantfleetError as `paddle_onednn.quantize` does, and USAGE where something is there already; then nothing is
+    written.
     """
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+    if out.exists():
+        raise QuantfleetError(
+            ErrorCode.USAGE, f"there is something at {out} already", "name a directory that is empty, or is not there"
+        )
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".quantfleet-") as folder:
         written = Path(folder) / "model"
         paddle_onednn.quantize(model, table, form, written)
-        if out.is_dir():
-            shutil.rmtree(out)
         written.replace(out)
