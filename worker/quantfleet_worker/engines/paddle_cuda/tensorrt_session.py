@@ -1,6 +1,7 @@
 """A model that Paddle gives to TensorRT, ready to run. Not for deciding how: see `plan`."""
 
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 from quantfleet_domain.calibration.tensorrt_cache import FILE, CalibrationCache
@@ -80,6 +81,7 @@ class TensorRtSession(GpuSession):
             "mode": self._plan.mode,
             "calibrated": str(self._plan.calibrated),
             "shapes": repr(sorted(shapes.items())),
+            "quantfleet": metadata.version("quantfleet"),  # which writes the tables
         }
 
     def _built(self, workplace: Workplace, *, keep: bool) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class Workshop:
             "strongly_typed": self.plan.strongly_typed,
             "calibrated": self.plan.calibrated,
             "shapes": {name: list(shape) for name, shape in shapes.items()},
+            "quantfleet": metadata.version("quantfleet"),  # which prepares the file that is parsed
         }
         return kept.EngineKey(
             gpu=self.device.name,
