@@ -1,6 +1,6 @@
 """Small ONNX networks for the worker's tests, with random weights of a fixed seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +111,17 @@ def saved(model: onnx.ModelProto, folder: Path, name: str = "model.onnx") -> Pat
 
 
 def calibrated(reference: Path, graph: CalibrationGraph, samples: list[NDArray[np.float32]]) -> ScaleTable:
+    """The absmax scale table of some samples of the only input."""
+    return calibrated_on(reference, graph, [{graph.inputs[0].name: sample} for sample in samples])
+
+
+def calibrated_on(reference: Path, graph: CalibrationGraph, feeds: Sequence[Mapping[str, Any]]) -> ScaleTable:
     """The absmax scale table of some samples."""
     numerics = NumericsClass("onnxruntime-cpu", "1", "test", "0" * 64, graph.recipe, "none", 1)
     accumulator = PartialAccumulator(numerics, graph.activations)
     run = ReferenceRun(reference, graph)
-    for index, sample in enumerate(samples):
-        accumulator.observe(index, str(index), dict(run.activations({graph.inputs[0].name: sample})))
+    for index, sample in enumerate(feeds):
+        accumulator.observe(index, str(index), dict(run.activations(sample)))
     return ScaleTable.build(
         accumulator.partial(), graph, calibrator_named("absmax"), manifest="0" * 64, preprocessing="0" * 64
     )

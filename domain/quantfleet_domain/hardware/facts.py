@@ -24,6 +24,8 @@ ISA_FLAGS: tuple[str, ...] = (
     "fma",
     "fphp",
     "i8mm",
+    "sme",
+    "sme2",
     "sse4_2",
     "sve",
     "sve2",
@@ -182,19 +184,26 @@ _FLOAT_KERNELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("avx512f", ("avx512f",)),
     ("avx2", ("avx2", "fma")),
     ("avx", ("avx",)),
+    ("sme2+sve", ("sme2", "sve")),
+    ("sme2", ("sme2",)),
+    ("sme+sve", ("sme", "sve")),
+    ("sme", ("sme",)),
     ("sve", ("sve",)),
     ("asimd", ("asimd",)),
 )
 
 
-def numerics_isa(architecture: str, isa: tuple[str, ...]) -> str:
-    """The family of float kernels that a CPU engine picks, e.g. `x86_64/avx512_core` or `aarch64/asimd`.
+def numerics_isa(architecture: str, isa: tuple[str, ...], sve_bits: int = 0) -> str:
+    """The family of float kernels that a CPU engine picks, e.g. `x86_64/avx512_core` or `aarch64/sve256`.
 
-    `architecture` is the kernel's name for it, `isa` flags as in `CpuFacts`. Two processors of one family give the same
-    FP32 bits for the same engine and options; the steps are those of ONNX Runtime's MLAS dispatch
-    (onnxruntime/core/mlas/lib/platform.cpp): AVX, AVX2 with FMA3, AVX512F, AVX512 core.
+    `architecture` is the kernel's name for it, `isa` flags as in `CpuFacts`, `sve_bits` the length of SVE vectors. Two
+    processors of one family give the same FP32 bits for the same engine and options; the steps are those of ONNX
+    Runtime's MLAS dispatch (onnxruntime/core/mlas/lib/platform.cpp): AVX, AVX2 with FMA3, AVX512F, AVX512 core; on ARM
+    KleidiAI's matrix products, which are others for SME2 than for SME, and functions in SVE, whose sums depend on the
+    vectors' length.
     """
     for family, needed in _FLOAT_KERNELS:
         if set(needed) <= set(isa):
-            return f"{architecture}/{family}"
+            length = str(sve_bits) if sve_bits and "sve" in needed else ""
+            return f"{architecture}/{family}{length}"
     return f"{architecture}/baseline"

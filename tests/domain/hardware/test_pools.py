@@ -210,12 +210,22 @@ def test_a_capability_that_is_no_number_satisfies_nothing_and_stops_nobody() -> 
         ("x86_64", ("sse4_2",), "x86_64/baseline"),
         ("aarch64", ("asimd", "asimddp", "i8mm"), "aarch64/asimd"),
         ("aarch64", ("asimd", "sve"), "aarch64/sve"),
+        ("aarch64", ("asimd", "sme"), "aarch64/sme"),
+        ("aarch64", ("asimd", "sme", "sme2"), "aarch64/sme2"),
+        ("aarch64", ("asimd", "sme", "sve", "sve2"), "aarch64/sme+sve"),
+        ("aarch64", ("asimd", "sme", "sme2", "sve", "sve2"), "aarch64/sme2+sve"),
     ],
 )
 def test_the_numerics_isa_names_the_float_kernels_and_nothing_else(
     architecture: str, isa: tuple[str, ...], expected: str
 ) -> None:
     assert numerics_isa(architecture, isa) == expected
+
+
+def test_processors_whose_sve_vectors_differ_in_length_are_of_two_classes() -> None:
+    assert numerics_isa("aarch64", ("asimd", "sve"), 128) == "aarch64/sve128"
+    assert numerics_isa("aarch64", ("asimd", "sme", "sve"), 512) == "aarch64/sme+sve512"
+    assert numerics_isa("aarch64", ("asimd",), 0) == "aarch64/asimd"
 
 
 def test_the_flags_are_sorted_so_that_facts_compare_equal() -> None:

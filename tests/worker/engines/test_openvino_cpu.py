@@ -213,3 +213,8 @@ def test_without_openvino_the_engine_is_missing_and_says_how_to_get_it() -> None
     with pytest.raises(QuantfleetError, match=r"pip install quantfleet\[openvino\]") as caught:
         NotInstalled().version()
     assert caught.value.code is ErrorCode.ENGINE_MISSING
+
+
+def test_on_arm_it_warns_that_convolutions_are_not_in_int8() -> None:
+    assert "onnxruntime-cpu has INT8" in ENGINE.int8_warning(("asimd", "asimddp"))
+    assert ENGINE.int8_warning(("avx2", "avx512_vnni")) == ""

@@ -83,24 +83,28 @@ def test_a_process_of_ours_that_has_ended_does_not_disturb_the_watch(plant: Plan
 def test_a_busy_process_on_this_machine_is_seen_unless_it_is_ours() -> None:
     core = min(os.sched_getaffinity(0))
     spin = f"import os; os.sched_setaffinity(0, [{core}])\nwhile True: pass"
-    with subprocess.Popen([sys.executable, "-c", spin]) as other:
-        while Path(f"/proc/{other.pid}/stat").read_text().split()[13] == "0":  # it has not burnt a tick yet
-            time.sleep(0.01)
-        stranger, own = ConditionsWatch([core]), ConditionsWatch([core], [other.pid])
-        for _ in range(6):
+
+    def told(pid: int) -> bool:
+        """Whether the process makes the difference; what else runs just then may hide it from one look at both."""
+        stranger, own = ConditionsWatch([core]), ConditionsWatch([core], [pid])
+        for _ in range(7):
             stranger.sample()
             own.sample()
             time.sleep(0.2)
-        stranger.sample()
-        own.sample()
-        other.kill()
-    seen, without = stranger.conditions(), own.conditions()
-    assert seen.other_cpu_share is not None
-    assert without.other_cpu_share is not None
-    assert seen.run_queue is not None
-    assert without.run_queue is not None
-    assert seen.other_cpu_share > without.other_cpu_share
-    assert seen.run_queue > without.run_queue
+        seen, without = stranger.conditions(), own.conditions()
+        assert seen.other_cpu_share is not None
+        assert without.other_cpu_share is not None
+        assert seen.run_queue is not None
+        assert without.run_queue is not None
+        return seen.other_cpu_share > without.other_cpu_share and seen.run_queue > without.run_queue
+
+    with subprocess.Popen([sys.executable, "-c", spin]) as other:
+        try:
+            while Path(f"/proc/{other.pid}/stat").read_text().split()[13] == "0":  # it has not burnt a tick yet
+                time.sleep(0.01)
+            assert any(told(other.pid) for _ in range(10))
+        finally:
+            other.kill()
 
 
 def test_steal_and_clock_are_those_of_the_pinned_core_and_load_that_of_the_machine(plant: Plant) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from quantfleet_worker.probes.boot import boot_id
 from quantfleet_worker.probes.cgroups import cpu_quota, memory_limit_bytes
-from quantfleet_worker.probes.cpu import cpu_facts, facts_of, usable_cores
+from quantfleet_worker.probes.cpu import cpu_facts, facts_of, sve_bits, usable_cores
 
 Plant = Callable[[Mapping[str, str]], Path]
 
@@ -148,3 +148,7 @@ def test_without_control_groups_every_allowed_core_is_usable(tmp_path: Path) -> 
 def test_the_boot_id_is_the_machines_and_does_not_change_while_it_runs() -> None:
     assert len(boot_id()) == 36
     assert boot_id() == boot_id()
+
+
+def test_sve_vectors_have_a_length_just_where_the_processor_has_sve() -> None:
+    assert (sve_bits() > 0) == ("sve" in cpu_facts(None, "").isa)

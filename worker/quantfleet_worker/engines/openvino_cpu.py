@@ -56,6 +56,12 @@ class OpenVinoCpu(Engine):
         """All, but `bf16` only with AVX512-BF16 or AMX: elsewhere OpenVINO emulates it, slower than FP32."""
         return tuple(item for item in self.precisions if item != "bf16" or _BF16_FLAGS & set(isa))
 
+    def int8_warning(self, isa: tuple[str, ...]) -> str:
+        """On ARM: what of our quantized models OpenVINO 2026.4 runs in INT8 there, by its own executed graph."""
+        if "asimd" in isa:
+            return "on ARM OpenVINO computes quantized convolutions in floating point: onnxruntime-cpu has INT8 there"
+        return ""
+
     def load(self, model: Path, options: LoadOptions) -> Session:
         """A session of one stream with `options.threads` threads.
 

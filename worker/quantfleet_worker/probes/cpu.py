@@ -1,5 +1,6 @@
 """What processor and memory are and how much of them this process may use. Not how fast they are."""
 
+import ctypes
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from quantfleet_worker.probes import arm_cores
 from quantfleet_worker.probes.cgroups import cpu_quota, memory_limit_bytes
 
 _CPUS = "sys/devices/system/cpu"
+_PR_SVE_GET_VL, _PR_SVE_VL_LEN_MASK = 51, 0xFFFF  # include/uapi/linux/prctl.h
 _PLACE = ("physical_package_id", "core_id")
 _CLOCK = ("cpuinfo_max_freq", "scaling_governor")
 FILES = (
@@ -69,6 +71,12 @@ def facts_of(texts: Mapping[str, str], architecture: str) -> CpuFacts:
         vnni=None,
         vnni_missing="",
     )
+
+
+def sve_bits() -> int:
+    """The length of the SVE vectors that this process computes with, in bits; 0 where the processor has no SVE."""
+    length = int(ctypes.CDLL(None).prctl(_PR_SVE_GET_VL, 0, 0, 0, 0))
+    return 8 * (length & _PR_SVE_VL_LEN_MASK) if length >= 0 else 0
 
 
 def _cores(processors: Sequence[Mapping[str, str]]) -> str:

@@ -12,7 +12,7 @@ from quantfleet_worker.engines.registry import EngineListing, engines
 from quantfleet_worker.equipment import Equipment
 from quantfleet_worker.probes import int8_selftest
 from quantfleet_worker.probes.boot import boot_id
-from quantfleet_worker.probes.cpu import cpu_facts, usable_cores
+from quantfleet_worker.probes.cpu import cpu_facts, sve_bits, usable_cores
 from quantfleet_worker.probes.gpu import Gpu, find_gpus
 from quantfleet_worker.probes.phones import phone_devices
 from quantfleet_worker.probes.software import software
@@ -100,7 +100,7 @@ class _Host:
             cores=self.cores,
             slots=slots,
             measurement_domain=boot_id(),
-            numerics_isa=numerics_isa(self.hardware.architecture, self.hardware.isa),
+            numerics_isa=numerics_isa(self.hardware.architecture, self.hardware.isa, sve_bits()),
             verified=True,
             software=self.software,
             allowed_code=self.allowed_code,
@@ -117,7 +117,7 @@ class _Host:
             cores=(fed.core,),
             slots=(fed.core,),
             measurement_domain=f"{boot_id()}/{facts.uuid}" if alone else boot_id(),
-            numerics_isa=numerics_isa(self.hardware.architecture, self.hardware.isa),
+            numerics_isa=numerics_isa(self.hardware.architecture, self.hardware.isa, sve_bits()),
             verified=True,
             software=self.software,
             allowed_code=self.allowed_code,
