@@ -127,8 +127,8 @@ def fleet(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 
 def on_phone(fleet: RunningFleet, job: str) -> dict[str, Any]:
     """The measurement of a job that is the phone's."""
-    found = [task for task in fleet.status(job)["tasks"] if task["kind"] == "benchmark" and "paddle-lite" in task["task_id"]]
-    (task,) = found
+    tasks: list[dict[str, Any]] = fleet.status(job)["tasks"]
+    (task,) = (found for found in tasks if found["kind"] == "benchmark" and "paddle-lite" in found["task_id"])
     return task
 
 
@@ -171,7 +171,7 @@ def test_a_phone_is_measured_by_itself_while_its_node_goes_on(
         assert (row["node"], row["device"], row["engine_version"]) == ("desk", "arm:pixel", "v2.13-rc")
         assert latency["mean"] == pytest.approx(size / 1000, abs=1e-3)
         assert latency["runs"] == ROUNDS * REPEAT
-        assert [latency[name] for name in ("median", "p50", "p90", "p95", "p99") if latency.get(name) is not None] == []
+        assert [latency.get(name) for name in ("median", "p90", "p95", "p99", "cov")] == [None] * 5
         assert (settings["transport"], settings["threads"], settings["opt"]) == ("adb", str(row["threads"]), "v2.13-rc")
         assert settings["power_mode"] == "high"
         assert settings["cores"]
@@ -221,7 +221,9 @@ def test_a_mistake_in_the_phones_file_is_told_with_its_place_and_nothing_is_star
     spoilt = tmp_path / "phones.yaml"
     spoilt.write_text(bench.phones.read_text().replace("address:", "adress:", 1))
     place = spoilt.read_text().splitlines()[1].index("adress") + 1
-    started = quantfleet("worker", "run", "--state", str(fleet.directory / "desk"), "--phones", str(spoilt), check=False)
+    started = quantfleet(
+        "worker", "run", "--state", str(fleet.directory / "desk"), "--phones", str(spoilt), check=False
+    )
     assert started.returncode == BAD_INPUT
     assert f"{spoilt}:2:{place}: phones[0] has no key 'adress'" in started.stderr
     assert "did you mean 'address'?" in started.stderr

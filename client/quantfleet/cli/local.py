@@ -213,6 +213,10 @@ def _embedded(job: JobDocument, finish: Callable[[Client, str], Awaitable[T]], f
     from quantfleet.embedded import run_job
 
     require_extras()
+    if fleet.phones:
+        from quantfleet_worker.phones import fleet_file
+
+        fleet_file.read(fleet.phones)  # a mistake in it is told before anything is started
     with display() as shown:
         prepared = prepare(job, lambda done, total: shown.stage("hashing, files", done, total))
         run = run_job(

@@ -54,7 +54,9 @@ def examined(reference: Path, tmp_path: Path) -> Examine:
         device = DeviceFacts(
             device="arm:here",
             kind="arm",
-            hardware=CpuFacts("a phone", "ARM", "aarch64", ("asimd", "asimddp"), 1, 8, 8, 1 << 32, None, None, None, ""),
+            hardware=CpuFacts(
+                "a phone", "ARM", "aarch64", ("asimd", "asimddp"), 1, 8, 8, 1 << 32, None, None, None, ""
+            ),
             engines=(engine, replace(engine, name="paddle-lite-armv7", available=False, missing="no tool")),
             cores=(0,),
             slots=(0,),

@@ -60,7 +60,9 @@ def test_nothing_is_converted_for_a_phone_that_is_away(device: AdbDevice, tmp_pa
     host = Host(tmp_path / "host")
     noted = tmp_path / "converted"
     opt = interpreter(host.folder, f"open({str(noted)!r}, 'w')")
-    phone = f"{{name: pixel, transport: adb, address: '{device.address}', benchmark_bin: {{armv8: {tool(host.folder)}}}}}"
+    phone = (
+        f"{{name: pixel, transport: adb, address: '{device.address}', benchmark_bin: {{armv8: {tool(host.folder)}}}}}"
+    )
     (host.folder / "phones.yaml").write_text(f"phones: [{phone}]\nopt: {{interpreter: {opt}}}\n")
     here = replace(host.here, device="arm:pixel", phones=str(host.folder / "phones.yaml"))
     work = work_of(host, model_files(tmp_path / "model"))

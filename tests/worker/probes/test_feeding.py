@@ -58,14 +58,14 @@ def test_a_core_feeds_one_gpu_and_is_near_it_as_long_as_there_are_such_cores(
 @pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A host of four cores, which is not timed."""
-    monkeypatch.setattr(devices, "usable_cores", lambda allowed: (0, 1, 2, 3))
-    monkeypatch.setattr(int8_selftest, "run", lambda core: (None, "not timed here"))
+    monkeypatch.setattr(devices, "usable_cores", lambda _: (0, 1, 2, 3))
+    monkeypatch.setattr(int8_selftest, "run", lambda _: (None, "not timed here"))
     return monkeypatch
 
 
 def probed(patch: pytest.MonkeyPatch, near: Sequence[Sequence[int]], share: tuple[int, ...]) -> Sequence[DeviceFacts]:
     gpus = Gpus(tuple(gpu(number, cores) for number, cores in enumerate(near)))
-    patch.setattr(devices, "find_gpus", lambda usable: gpus)
+    patch.setattr(devices, "find_gpus", lambda _: gpus)
     return probe(share)
 
 
@@ -107,7 +107,7 @@ def test_a_gpu_has_its_own_isa_and_engines_and_the_hosts_processor(made_up: pyte
 def test_a_driver_that_does_not_answer_is_a_warning_and_the_rest_is_there(
     made_up: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made_up.setattr(devices, "find_gpus", lambda usable: Gpus((), ("the NVIDIA driver does not answer: x",)))
+    made_up.setattr(devices, "find_gpus", lambda _: Gpus((), ("the NVIDIA driver does not answer: x",)))
     (processor,) = probe((0, 1))
     assert processor.slots == (0, 1)
     assert "the NVIDIA driver does not answer" in caplog.text
