@@ -104,7 +104,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         found = Bench(folder, server, device)
         found.prepare()
         yield found
-        found.let_go()
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +122,12 @@ def fleet(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
             yield running
         finally:
             running.stop()
+
+
+@pytest.fixture(autouse=True)
+def nothing_held(bench: Bench) -> Iterator[None]:
+    yield
+    bench.let_go()
 
 
 def on_phone(fleet: RunningFleet, job: str) -> dict[str, Any]:
