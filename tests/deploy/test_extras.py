@@ -51,8 +51,8 @@ def test_the_workers_image_has_every_engine_and_what_trains() -> None:
 
 def test_the_image_for_gpus_installs_extras_that_exist_and_one_version_of_onnxruntime() -> None:
     text = (ROOT / "deploy/worker-gpu.Dockerfile").read_text()
-    (installed,) = re.findall(r'"\.\[([\w,]+)\]"', text)
-    assert {"worker", "onnxruntime", "gpu"} <= set(installed.split(",")) <= set(EXTRAS)
+    (installed,) = re.findall(r'"\.\[([\w,-]+)\]"', text)
+    assert {"worker", "onnxruntime", "gpu", "onnxruntime-tensorrt"} <= set(installed.split(",")) <= set(EXTRAS)
     pinned = re.findall(r"(?m)^onnxruntime==(.*)$", (ROOT / "constraints.txt").read_text())
     versions = re.findall(r"onnxruntime-gpu(?:\[[\w,]+\])?==([\d.]+)", text)
     assert versions == pinned * 2, "the package that is written over the other must be of its version"
