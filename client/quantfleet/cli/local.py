@@ -28,6 +28,10 @@ Out = Annotated[
 ]
 KeepState = Annotated[bool, typer.Option("--keep-state", help="Keep the coordinator's and workers' state and logs.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file, or a Paddle model's directory.")]
+Measurable = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="An .onnx file, a Paddle model's directory, or an .nb file for phones."),
+]
 ListFile = Annotated[
     Path | None, typer.Option("--list", metavar="FILE", help="Lines `path` or `path label` below the data's directory.")
 ]
@@ -118,7 +122,7 @@ def calibrate(
 
 
 def benchmark(
-    model: Model,
+    model: Measurable,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Samples: to calibrate INT8 with, and to measure end to end.")
     ] = None,
