@@ -16,7 +16,7 @@ from tests.worker.phones.adb_client import adb_client
 from tests.worker.phones.android import SOC, android
 from tests.worker.phones.interpreters import converting
 from tests.worker.phones.lite_host import BYTES, CHOOSE
-from tests.worker.phones.lite_models import DATA, FLOAT, INT8, SIDE, saved, small_network
+from tests.worker.phones.lite_models import DATA, FLOAT, INT8, SIDE, X86, saved, small_network
 from tests.worker.phones.lite_tool import tool
 
 from quantfleet_worker.phones.testing import AdbDevice, AdbServer
@@ -236,14 +236,15 @@ def test_a_mistake_in_the_phones_file_is_told_with_its_place_and_nothing_is_star
     assert [node["state"] for node in fleet.nodes()] == ["live"]
 
 
-def test_what_only_opt_makes_is_no_model_of_a_job(fleet: RunningFleet, bench: Bench) -> None:
-    (bench.folder / "net.nb").write_bytes((DATA / INT8).read_bytes())
-    job = bench.job("converted", "[{engines: [paddle-lite]}]")
+def test_a_converted_model_for_another_target_is_refused_at_its_place(fleet: RunningFleet, bench: Bench) -> None:
+    (bench.folder / "net.nb").write_bytes((DATA / X86).read_bytes())
+    job = bench.job("converted", "[{pool: phone, engines: [paddle-lite]}]")
     job.write_text(job.read_text().replace("path: net", "path: net.nb"))
     refused = quantfleet("job", "submit", str(job), *fleet.admin, check=False)
     assert refused.returncode == BAD_INPUT
-    assert f"{job}:4:" in refused.stderr
-    assert "a Paddle model's directory" in refused.stderr
+    column = job.read_text().splitlines()[3].index("net.nb") + 1
+    assert f"{job}:4:{column}: {bench.folder}/net.nb is made for x86, and this device is arm" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_form_of_another_engine_is_refused_at_its_place(fleet: RunningFleet, bench: Bench) -> None:
