@@ -17,7 +17,7 @@ COPY . .
 # another Python and a second copy. ONNX Runtime 1.31 is built for CUDA 13 and linked to libnvinfer.so.10: so TensorRT is
 # the newest 10, which has calibrators, too. Its wheel is fetched from NVIDIA by the stub that PyPI has.
 # onnxruntime and onnxruntime-gpu are one package under two names: the second is written over the first.
-RUN /opt/quantfleet/bin/pip install --no-cache-dir -c constraints.txt ".[worker,onnxruntime,paddle,gpu]" \
+RUN /opt/quantfleet/bin/pip install --no-cache-dir -c constraints.txt ".[worker,onnxruntime,paddle,gpu,onnxruntime-tensorrt]" \
       "onnxruntime-gpu[cuda,cudnn]==1.31.1" "tensorrt-cu13==10.16.1.11" "cuda-bindings==13.4.4" \
  && /opt/quantfleet/bin/pip install --no-cache-dir --no-deps --force-reinstall "onnxruntime-gpu==1.31.1"
 
@@ -37,10 +37,12 @@ RUN mkdir /cuda11 \
 
 FROM build AS paddle26-with
 COPY --from=cuda11 /cuda11 /opt/paddle26/cuda
-# paddle 2.6 wants a numpy that quantfleet's own environment does not: quantfleet goes in without its dependencies.
+# paddle 2.6 wants a numpy that quantfleet's own environment does not: quantfleet goes in without its dependencies, and
+# beside it what a task's process imports.
 # The interpreter for --interpreter is /opt/paddle26/python, which finds this CUDA and no other.
 RUN python -m venv /opt/paddle26 \
- && /opt/paddle26/bin/pip install --no-cache-dir "paddlepaddle-gpu==2.6.2" "numpy==1.26.4" \
+ && /opt/paddle26/bin/pip install --no-cache-dir "paddlepaddle-gpu==2.6.2" "numpy==1.26.4" "protobuf>=7.36.2" \
+      "cuda-python==11.8.*" pyyaml psutil pillow "opencv-python-headless<4.12" pycocotools tokenizers \
  && /opt/paddle26/bin/pip install --no-cache-dir --no-deps . \
  && printf '#!/bin/sh\nLD_LIBRARY_PATH=/opt/paddle26/cuda exec /opt/paddle26/bin/python "$@"\n' > /opt/paddle26/python \
  && chmod 755 /opt/paddle26/python

@@ -10,6 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+FOR_GPUS = ("gpu", "tensorrt", "tensorrt-cu12", "onnxruntime-tensorrt")
+NOT_HERE = {"tensorrt": "tensorrt-cu13"}
+"""Modules whose distributions cannot be had without NVIDIA's own index."""
 FOR_USERS = ("report", "worker", "onnxruntime", "openvino", "paddle", "training")
 
 
@@ -30,9 +33,9 @@ def imported(folder: Path) -> set[str]:
 
 def test_every_package_that_a_worker_imports_is_in_an_extra() -> None:
     known = distributions(PROJECT["dependencies"])
-    for name in FOR_USERS:
+    for name in (*FOR_USERS, *FOR_GPUS):
         known |= distributions(EXTRAS[name])
-    owners = packages_distributions()
+    owners = {**packages_distributions(), **{module: [name] for module, name in NOT_HERE.items()}}
     for module in imported(ROOT / "worker"):
         assert known & {owner.lower().replace("_", "-") for owner in owners[module]}, module
 
@@ -48,8 +51,8 @@ def test_the_workers_image_has_every_engine_and_what_trains() -> None:
 
 def test_the_image_for_gpus_installs_extras_that_exist_and_one_version_of_onnxruntime() -> None:
     text = (ROOT / "deploy/worker-gpu.Dockerfile").read_text()
-    (installed,) = re.findall(r'"\.\[([\w,]+)\]"', text)
-    assert {"worker", "onnxruntime", "gpu"} <= set(installed.split(",")) <= set(EXTRAS)
+    (installed,) = re.findall(r'"\.\[([\w,-]+)\]"', text)
+    assert {"worker", "onnxruntime", "gpu", "onnxruntime-tensorrt"} <= set(installed.split(",")) <= set(EXTRAS)
     pinned = re.findall(r"(?m)^onnxruntime==(.*)$", (ROOT / "constraints.txt").read_text())
     versions = re.findall(r"onnxruntime-gpu(?:\[[\w,]+\])?==([\d.]+)", text)
     assert versions == pinned * 2, "the package that is written over the other must be of its version"

@@ -25,10 +25,10 @@ def test_the_guide_says_which_engine_runs_which_quantization() -> None:
     section = section_of("guide/quantization.md", "Which engine runs which")
     header, rows = re.findall(r"(?m)^\| engine \|.*", section)[0], rows_of(section)
     assert re.findall(r"`(\w+)`", header) == list(QUANTIZATIONS)
-    labels = {"onnx": "ONNX", "paddle": "Paddle"}
+    labels = {"onnx": "ONNX", "paddle": "Paddle", "paddle-lite": "Paddle Lite"}
     for engine, offer in ENGINES.items():
         expected = ["yes" if name in offer.quantizations else "no" for name in QUANTIZATIONS[:-1]]
-        own = labels[offer.given_format] if "given" in offer.quantizations else "no"
+        own = ", ".join(labels[name] for name in offer.given_formats) if "given" in offer.quantizations else "no"
         assert rows.pop(engine)[1:] == [", ".join(labels[name] for name in offer.formats), *expected, own]
     assert not rows
 

@@ -50,9 +50,10 @@ def until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S
 
 @dataclass
 class RunningFleet:
-    """A coordinator in `directory`, and workers by name."""
+    """A coordinator in `directory`, and workers by name. `program` is what Python runs as the coordinator."""
 
     directory: Path
+    program: tuple[str, ...] = ("-m", "quantfleet")
     coordinator: subprocess.Popen[bytes] | None = None
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
@@ -67,7 +68,7 @@ class RunningFleet:
         command = ["coordinator", "serve", "--state", str(self.directory / "coordinator")]
         command += ["--listen", f"127.0.0.1:{main}", "--enrol-listen", f"127.0.0.1:{enrolment}"]
         command += ["--lease-s", str(LEASE_S), "--heartbeat-s", str(HEARTBEAT_S), "--json"]
-        self.coordinator = self._spawn("coordinator", command, subprocess.PIPE)
+        self.coordinator = self._spawn("coordinator", command, subprocess.PIPE, self.program)
         assert self.coordinator.stdout is not None
         line = self.coordinator.stdout.readline()
         assert line, f"the coordinator did not start: {self.log('coordinator')}"
@@ -77,8 +78,8 @@ class RunningFleet:
         made = quantfleet("token", "create", "--node", name, "--json", *self.admin)
         quantfleet("worker", "join", json.loads(made.stdout)["token"], "--state", str(self.directory / name))
 
-    def start_worker(self, name: str, cores: str) -> None:
-        command = ["worker", "run", "--state", str(self.directory / name), "--cores", cores]
+    def start_worker(self, name: str, cores: str, *options: str) -> None:
+        command = ["worker", "run", "--state", str(self.directory / name), "--cores", cores, *options]
         self.workers[name] = self._spawn(name, command, subprocess.DEVNULL)
 
     def wait_live(self, *names: str) -> None:
@@ -137,6 +138,8 @@ class RunningFleet:
             if process.stdout:
                 process.stdout.close()
 
-    def _spawn(self, name: str, command: Sequence[str], stdout: int) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, name: str, command: Sequence[str], stdout: int, program: Sequence[str] = ("-m", "quantfleet")
+    ) -> subprocess.Popen[bytes]:
         with (self.directory / f"{name}.log").open("ab") as log:
-            return subprocess.Popen([sys.executable, "-m", "quantfleet", *command], stdout=stdout, stderr=log)
+            return subprocess.Popen([sys.executable, *program, *command], stdout=stdout, stderr=log)

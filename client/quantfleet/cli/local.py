@@ -28,6 +28,10 @@ Out = Annotated[
 ]
 KeepState = Annotated[bool, typer.Option("--keep-state", help="Keep the coordinator's and workers' state and logs.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file, or a Paddle model's directory.")]
+Measurable = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="An .onnx file, a Paddle model's directory, or an .nb file for phones."),
+]
 ListFile = Annotated[
     Path | None, typer.Option("--list", metavar="FILE", help="Lines `path` or `path label` below the data's directory.")
 ]
@@ -118,7 +122,7 @@ def calibrate(
 
 
 def benchmark(
-    model: Model,
+    model: Measurable,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Samples: to calibrate INT8 with, and to measure end to end.")
     ] = None,
@@ -213,6 +217,10 @@ def _embedded(job: JobDocument, finish: Callable[[Client, str], Awaitable[T]], f
     from quantfleet.embedded import run_job
 
     require_extras()
+    if fleet.phones:
+        from quantfleet_worker.phones import fleet_file
+
+        fleet_file.read(fleet.phones)  # a mistake in it is told before anything is started
     with display() as shown:
         prepared = prepare(job, lambda done, total: shown.stage("hashing, files", done, total))
         run = run_job(

@@ -7,6 +7,8 @@ import typer
 from quantfleet.cli import output
 from quantfleet.cli.calling import call
 from quantfleet.cli.options import CredentialsOption, Json
+from quantfleet_domain.hardware.facts import DeviceFacts
+from quantfleet_wire.codec import decode
 
 app = typer.Typer()
 Node = Annotated[str, typer.Argument(metavar="NODE", help="Name of a node.")]
@@ -25,7 +27,7 @@ def list_nodes(credentials: CredentialsOption = None, as_json: Json = False) -> 
             node.state,
             f"{node.silent_s:.0f} s" if node.HasField("silent_s") else "-",
             node.leased,
-            ", ".join(f"{facts.device} ({facts.hardware.model_name})" for facts in node.devices) or "-",
+            ", ".join(f"{facts.device} ({decode(facts, DeviceFacts).model_name})" for facts in node.devices) or "-",
             node.version or "-",
         )
         for node in nodes

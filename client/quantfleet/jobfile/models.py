@@ -1,10 +1,11 @@
-"""Which files on this disk make up a model. Not for reading them: no engine is imported here."""
+"""Which files on this disk make up a model. Not for reading them, but for an `.nb`, which nothing can mend later on: no
+engine is imported here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantfleet_domain.errors import ErrorCode
+from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_wire.yaml_tree import Value
 
 PICTURE_NAMES = ("inference_cls.yaml", "infer_cfg.yml", "deploy.yaml")
@@ -25,10 +26,10 @@ class ModelFiles:
 
 
 def find(value: Value, path: Path, stated: str | None) -> ModelFiles:
-    """The files of the model at `path`: an .onnx file, a Paddle model's directory, or its program file.
+    """The files of the model at `path`: an .onnx file, a Paddle model's directory or program file, or an .nb file.
 
-    `stated` is the format that the job gives; None guesses it. Raises QuantfleetError(MODEL_NOT_FOUND or
-    MODEL_UNREADABLE) at the place of `value`.
+    `stated` is the format that the job gives; None guesses it. Raises QuantfleetError at the place of `value`:
+    MODEL_NOT_FOUND, MODEL_UNREADABLE, and MODEL_UNSUPPORTED for an .nb that is not quantized or not for phones.
     """
     if not path.exists():
         raise value.error(
@@ -46,7 +47,7 @@ def find(value: Value, path: Path, stated: str | None) -> ModelFiles:
         beside = (f"{path.name}.data", f"{path.name}_data", f"{path.stem}.data", f"{path.stem}.onnx_data")
         extra = sorted({path.parent / name for name in beside if (path.parent / name).is_file()})
         return ModelFiles("onnx", path.parent, (path, *extra))
-    return _paddle(value, path)
+    return _paddle_lite(value, path) if kind == "paddle-lite" else _paddle(value, path)
 
 
 def _guess(value: Value, path: Path) -> str:
@@ -56,8 +57,25 @@ def _guess(value: Value, path: Path) -> str:
         return "onnx"
     if path.suffix in (".pdmodel", ".json", ".pdiparams"):
         return "paddle"
-    todo = "give an .onnx file or a Paddle model's directory, or say `format:`"
+    if path.suffix == ".nb":
+        return "paddle-lite"
+    todo = "give an .onnx file, a Paddle model's directory or an .nb file, or say `format:`"
     raise value.error(f"{path} is no model that its name tells", todo, ErrorCode.MODEL_UNREADABLE)
+
+
+def _paddle_lite(value: Value, path: Path) -> ModelFiles:
+    from quantfleet_worker.phones.nb_file import TARGET, read_given
+
+    if path.is_dir() or path.suffix != ".nb":
+        raise value.error(f"{path} is no .nb file", "name the file that opt has written", ErrorCode.MODEL_UNREADABLE)
+    try:
+        read_given(path.read_bytes(), str(path), TARGET)
+    except OSError as error:
+        what = f"{path} cannot be read: {error.strerror}"
+        raise value.error(what, "check that it is readable", ErrorCode.MODEL_UNREADABLE) from error
+    except QuantfleetError as error:
+        raise value.error(error.what, error.todo, error.code) from error
+    return ModelFiles("paddle-lite", path.parent, (path,))
 
 
 def _paddle(value: Value, path: Path) -> ModelFiles:

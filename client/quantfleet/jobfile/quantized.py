@@ -17,6 +17,8 @@ _QUANTIZED_OPERATORS = {
 
 def is_quantized(files: ModelFiles) -> bool:
     """Whether a model's graph has quantized operators, by their names in its file; no engine is imported for it."""
+    if files.format == "paddle-lite":
+        return True  # models.find takes no other
     graph = files.files[0]
     pattern = _QUANTIZED_OPERATORS.get(graph.suffix)
     if pattern is None or not graph.stat().st_size:

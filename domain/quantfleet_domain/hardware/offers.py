@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class EngineOffer:
     """An engine as jobs name it. `runtime` is the family of files it executes, `formats` the submitted formats it takes
     (a Paddle model reaches an ONNX runtime through conversion). `quantizations` are the ways of quantizing whose models
-    it executes in INT8; `given` is a model that came quantized, of format `given_format`. `forms` are those of a static
-    INT8 model that a job may ask for, where it takes several."""
+    it executes in INT8; `given` is a model that came quantized, in one of `given_formats`. `forms` are those of a
+    static INT8 model that a job may ask for, where it takes several."""
 
     name: str
     runtime: str
@@ -16,7 +16,7 @@ class EngineOffer:
     kind: str
     precisions: tuple[str, ...]
     quantizations: tuple[str, ...]
-    given_format: str
+    given_formats: tuple[str, ...]
     forms: tuple[str, ...] = ()
 
 
@@ -34,7 +34,7 @@ ENGINES = {
             kind="cpu",
             precisions=("fp32", "int8"),
             quantizations=("static", "dynamic", *_TRAINED, "given"),
-            given_format="onnx",
+            given_formats=("onnx",),
             forms=("u8s8", "u8s8-paired"),
         ),
         EngineOffer(
@@ -44,7 +44,7 @@ ENGINES = {
             kind="cuda",
             precisions=("fp32", "fp16"),
             quantizations=(),
-            given_format="onnx",
+            given_formats=("onnx",),
         ),
         EngineOffer(
             name="onnxruntime-tensorrt",
@@ -53,7 +53,7 @@ ENGINES = {
             kind="cuda",
             precisions=_TENSORRT,
             quantizations=("static", *_TRAINED, "given"),
-            given_format="onnx",
+            given_formats=("onnx",),
             forms=("s8s8", "cache"),
         ),
         EngineOffer(
@@ -63,7 +63,7 @@ ENGINES = {
             kind="cpu",
             precisions=("fp32", "bf16", "int8"),
             quantizations=("static", *_TRAINED, "given"),
-            given_format="onnx",
+            given_formats=("onnx",),
         ),
         EngineOffer(
             name="paddle-cpu",
@@ -72,7 +72,7 @@ ENGINES = {
             kind="cpu",
             precisions=("fp32", "int8"),
             quantizations=("static", *_TRAINED, "given"),
-            given_format="paddle",
+            given_formats=("paddle",),
             forms=("s8-symmetric", "s8-symmetric-headroom"),
         ),
         EngineOffer(
@@ -82,17 +82,17 @@ ENGINES = {
             kind="cuda",
             precisions=("fp32", "fp16"),
             quantizations=(),
-            given_format="paddle",
+            given_formats=("paddle",),
         ),
         *(
             EngineOffer(
                 name=name,
                 runtime="paddle-lite",
-                formats=("paddle",),
+                formats=("paddle", "paddle-lite"),
                 kind="arm",
                 precisions=_PADDLE_LITE,
                 quantizations=("static", "dynamic", *_TRAINED, "given"),
-                given_format="paddle",
+                given_formats=("paddle", "paddle-lite"),
             )
             for name in ("paddle-lite", "paddle-lite-armv7")
         ),
@@ -103,7 +103,7 @@ ENGINES = {
             kind="cuda",
             precisions=tuple(precision for precision in _TENSORRT if precision != "int8"),
             quantizations=("static", *_TRAINED, "native", "given"),
-            given_format="paddle",
+            given_formats=("paddle",),
             forms=("qdq", "table"),
         ),
         EngineOffer(
@@ -113,7 +113,7 @@ ENGINES = {
             kind="cuda",
             precisions=_TENSORRT,
             quantizations=("static", *_TRAINED, "native", "given"),
-            given_format="onnx",
+            given_formats=("onnx",),
             forms=("s8s8", "cache"),
         ),
     )

@@ -15,7 +15,8 @@ def settled(spec: JobSpec, slots: int, engines: Callable[[str], Collection[str]]
 
     A number of shards that is `auto` (0) becomes what the fleet can use at once; no result depends on the choice. Boxes
     are evaluated in one shard whatever the job says: mean average precision does not add up from parts. A target that
-    names no engines gets those that read its model and that its pool has; while that has none yet, those of a CPU.
+    names no engines gets those that read its model and that its pool has; while that has none yet, those of a CPU, or
+    all where no CPU reads it.
     """
     return replace(spec, models=tuple(_settled(model, slots, engines) for model in spec.models))
 
@@ -30,9 +31,9 @@ def _settled(model: ModelSpec, slots: int, engines: Callable[[str], Collection[s
 
     def found(pool: str) -> tuple[str, ...]:
         there = engines(pool)
-        return tuple(offer.name for offer in readers if offer.name in there) or tuple(
-            offer.name for offer in readers if offer.kind == "cpu"
-        )
+        on_cpus = [offer for offer in readers if offer.kind == "cpu"]
+        chosen = [offer for offer in readers if offer.name in there] or on_cpus or readers
+        return tuple(offer.name for offer in chosen)
 
     return replace(
         model,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-MODEL_FORMATS = ("onnx", "paddle")
+MODEL_FORMATS = ("onnx", "paddle", "paddle-lite")
 MODES = ("runtime", "end2end")
 QUANTIZATIONS = ("static", "dynamic", "qat", "distill", "native", "given")
 """How an INT8 model comes about: from a scale table; with ranges found while it runs; by quantization-aware training;
@@ -183,8 +183,9 @@ class GivenModel:
 class ModelSpec:
     """One model of a job and all that is done to it.
 
-    `files` are one `.onnx` file (and its external data), or the files of a Paddle inference model. `preprocess` is the
-    model's own configuration; it drives every task and travels with the quantized model. `quantizations` are the ways
+    `files` are one `.onnx` file (and its external data), the files of a Paddle inference model, or one quantized `.nb`
+    file of Paddle Lite. `preprocess` is the model's own configuration; it drives every task and travels with the
+    quantized model. `quantizations` are the ways
     in which INT8 comes about; each of TRAINED among them has its training, `given` its `given` files. A model that is
     `quantized` itself has no FP32 and is measured as it is.
     """

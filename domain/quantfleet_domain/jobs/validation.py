@@ -103,6 +103,9 @@ def _validate_quantizations(where: str, model: ModelSpec) -> None:
         _require(
             not model.calibration, f"{where} is quantized already, and the job calibrates it", "give its FP32 model"
         )
+    _require(
+        model.quantized or model.format != "paddle-lite", f"{where} is an .nb file in float", "give the Paddle model"
+    )
     if not model.quantized and "given" in model.quantizations:
         _require(model.given is not None, f"{where} has no given quantized model", "name its path")
     _require(

@@ -56,7 +56,7 @@ def why_not(model: ModelSpec, offer: EngineOffer, key: VariantKey) -> str:
         return reason
     if key.quantization == "given":
         form = model.format if model.quantized or model.given is None else model.given.format
-        if form != offer.given_format:
+        if form not in offer.given_formats:
             return f"{offer.name} does not read quantized {form} models"
     if key.quantization == "static" and not model.calibration:
         return "the job brings neither calibration data nor scales"

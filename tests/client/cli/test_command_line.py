@@ -45,7 +45,7 @@ def test_every_command_has_json(path: tuple[str, ...]) -> None:
 def test_the_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in ALL} == {
         *("run", "calibrate", "benchmark", "login", "audit", "check", "coordinator serve"),
-        *("worker join", "worker run", "worker probe"),
+        *("worker join", "worker run", "worker probe", "worker doctor"),
         *("token create", "token list", "token revoke", "user create", "user list", "user revoke"),
         *(
             f"job {name}"

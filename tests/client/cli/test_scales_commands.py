@@ -1,5 +1,6 @@
 """The `scales` commands: on tables that differ in one range, and there and back through a TensorRT cache."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,4 +160,19 @@ def test_an_export_wants_the_very_model_of_the_table(
     assert (ran.code, "u8s8-paired" in ran.err) == (2, True)
     ran = run("scales", "export", path, "--form", "paddle", "--model", model, "--out", out)
     assert (ran.code, "is an onnx model" in ran.err) == (2, True)
+    assert not out.exists()
+
+
+def test_an_export_for_phones_wants_an_interpreter_and_a_paddle_model(
+    of_a_model: tuple[Path, Path], tmp_path: Path, run: Run
+) -> None:
+    model, path = of_a_model
+    out = tmp_path / "net.nb"
+    words = ("scales", "export", path, "--form", "paddle-lite", "--out", out)
+    ran = run(*words, "--model", model)
+    assert (ran.code, "--opt-interpreter PYTHON" in ran.err) == (2, True)
+    ran = run(*words, "--opt-interpreter", sys.executable)
+    assert (ran.code, "--model MODEL" in ran.err) == (2, True)
+    ran = run(*words, "--opt-interpreter", sys.executable, "--model", model)
+    assert (ran.code, "is an onnx model, and --form paddle-lite writes a Paddle one" in ran.err) == (2, True)
     assert not out.exists()

@@ -6,14 +6,14 @@ import pytest
 from tests.domain.jobs.sample_jobs import TARGET, job_spec, model_spec, quantized_in, results_of, training
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
-from quantfleet_domain.hardware.offers import ENGINES
+from quantfleet_domain.hardware.offers import ENGINES, REFERENCE_ENGINE
 from quantfleet_domain.jobs.assignment import (
     slices_of,
     work,
 )
 from quantfleet_domain.jobs.plan import make_plan
 from quantfleet_domain.jobs.requirements import requirement
-from quantfleet_domain.jobs.spec import GivenModel, ModelSpec
+from quantfleet_domain.jobs.spec import FileRef, GivenModel, ModelSpec
 from quantfleet_domain.jobs.task_results import (
     Result,
     TrainResult,
@@ -177,3 +177,36 @@ def test_what_a_user_quantized_elsewhere_stands_beside_what_is_quantized_here() 
     asked = _benchmark(model, "paddle-cpu")
     given = next(variant for variant in asked.variants if variant.quantization == "given")
     assert given.forms[0].files == model.given.files
+
+
+NB = FileRef("theirs.nb", "3" * 64, 10)
+
+
+def test_a_file_of_paddle_lite_is_measured_on_phones_and_nowhere_else() -> None:
+    targets = (replace(TARGET, engines=tuple(ENGINES)),)
+    alone = model_spec(format="paddle-lite", files=(NB,), quantized=True, calibration=None, targets=targets)
+    beside = replace(quantized_in("given", targets=targets), given=GivenModel("paddle-lite", (NB,)))
+    for model in (alone, beside):
+        able = {
+            name
+            for name, offer in ENGINES.items()
+            if VariantKey("int8", "given") in measurable(model, offer, ("int8",))
+        }
+        assert able == {"paddle-lite", "paddle-lite-armv7"}
+        (given,) = (v for v in _benchmark(model, "paddle-lite").variants if v.quantization == "given")
+        assert given.forms[0].files == (NB,)
+    assert why_not(alone, ENGINES["paddle-cpu"], VariantKey("int8", "given")) == (
+        "paddle-cpu does not read paddle-lite models"
+    )
+    assert why_not(beside, ENGINES["paddle-cpu"], VariantKey("int8", "given")) == (
+        "paddle-cpu does not read quantized paddle-lite models"
+    )
+
+
+def test_a_file_of_paddle_lite_is_inspected_on_any_node_that_runs_the_reference_engine() -> None:
+    targets = (replace(TARGET, engines=("paddle-lite",)),)
+    spec = job_spec(model_spec(format="paddle-lite", files=(NB,), quantized=True, calibration=None, targets=targets))
+    plan = make_plan(spec)
+    assert requirement(spec, plan.details["net/inspect"], {}).engines == (REFERENCE_ENGINE,)
+    with pytest.raises(QuantfleetError, match=r"is an \.nb file in float"):
+        validate(job_spec(replace(spec.models[0], quantized=False)))

@@ -40,6 +40,15 @@ def test_a_target_without_engines_gets_those_of_the_fleet_that_read_the_model() 
     assert target.engines == ("onnxruntime-cpu", "openvino-cpu")
 
 
+def test_a_model_that_no_cpu_reads_waits_for_the_engines_that_do() -> None:
+    targets = (replace(TARGET, engines=()),)
+    spec = job_spec(model_spec(format="paddle-lite", quantized=True, calibration=None, targets=targets))
+    (target,) = settled(spec, 2, lambda _: {"paddle-cpu", "paddle-lite"}).models[0].targets
+    assert target.engines == ("paddle-lite",)
+    (target,) = settled(spec, 2, lambda _: {"paddle-cpu"}).models[0].targets
+    assert target.engines == ("paddle-lite", "paddle-lite-armv7")
+
+
 def test_a_target_of_a_pool_gets_the_engines_of_that_pool() -> None:
     of_pools = {"": {"onnxruntime-cpu", "tensorrt"}, "t4": {"tensorrt"}}
     spec = job_spec(model_spec(targets=(replace(TARGET, engines=(), pool="t4"),)))

@@ -97,6 +97,37 @@ def test_the_recorded_files_are_what_opt_makes_today(interpreter: str, tmp_path:
         assert read_nb(content, name) == read_nb((DATA / name).read_bytes(), name), name
 
 
+def test_a_file_tells_the_inputs_and_outputs_of_its_program_in_their_order(lite: Lite, tmp_path: Path) -> None:
+    paddle = load_paddle()
+    spec = paddle.static.InputSpec
+    inputs = [spec([None, 6], "int64", "words"), spec([None, 3, 8, 8], "float32", "picture")]
+    with paddle.pir_utils.DygraphOldIrGuard():
+        paddle.jit.save(_words_and_picture(), str(tmp_path / "inference"), input_spec=inputs)
+    program, content = lite.convert(tmp_path, "arm")
+    nb = read_nb(content, "model.nb")
+    assert list(nb.inputs) == ["words", "picture"]
+    assert list(nb.inputs.items()) == list(program.inputs.items())
+    assert list(nb.outputs.items()) == list(program.outputs.items())
+    assert [dtype.name for dtype in nb.outputs.values()] == ["int64", "float32"]
+
+
+def _words_and_picture() -> Any:
+    nn = load_paddle().nn
+
+    class Network(nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.LayerList([nn.Embedding(10, 8), nn.Conv2D(3, 8, 3)])
+
+        def forward(self, words: Any, picture: Any) -> Any:
+            embedding, convolution = self.layers
+            return words + 1, embedding(words).mean(1) + convolution(picture).mean([2, 3])
+
+    network = Network()
+    network.eval()
+    return network
+
+
 @pytest.mark.parametrize("pir", [False, True])
 def test_a_float_model_gives_what_paddle_gives(lite: Lite, float_model: Path, tmp_path: Path, pir: bool) -> None:
     model = export(network(), tmp_path / "model", SHAPE, pir=pir)

@@ -19,5 +19,5 @@ def interpreter(folder: Path, body: str) -> str:
 
 
 def converting(folder: Path, choose: str) -> str:
-    """One that gives a file of which the expression `choose` is the path."""
-    return interpreter(folder, f"shutil.copyfile({choose}, asked['out'] + '.nb')\nprint({ANSWER!r})")
+    """One that gives a file of which the expression `choose` is the path, where it is asked for one."""
+    return interpreter(folder, f"if asked: shutil.copyfile({choose}, asked['out'] + '.nb')\nprint({ANSWER!r})")

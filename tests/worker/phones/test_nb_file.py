@@ -1,10 +1,11 @@
 import contextlib
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worker.phones.lite_models import DATA, DYNAMIC, FLOAT, INT8, X86
+from tests.worker.phones.lite_models import DATA, DYNAMIC, FLOAT, INT8, SIDE, X86
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.phones.nb_file import NbFile, read_nb, without_junk
@@ -53,6 +54,13 @@ def test_a_chain_of_int8_layers_hands_on_codes() -> None:
     first, second = (kernel for kernel in read(INT8).kernels if kernel.operator == "conv2d")
     assert (first.alias, first.precision, first.layout) == ("int8_out", "int8", "NCHW")
     assert dict(first.scales)["Output0_scale"] == dict(second.scales)["Input0_scale"]
+
+
+def test_a_file_tells_its_inputs_and_outputs() -> None:
+    for name in (FLOAT, INT8, DYNAMIC):
+        assert read(name).inputs == {"x": ((None, 3, SIDE, SIDE), np.dtype(np.float32))}
+        assert list(read(name).outputs.values()) == [np.dtype(np.float32)]
+    assert list(read(INT8).outputs) == ["linear_0.tmp_1"]
 
 
 def test_a_file_for_another_target_is_refused_by_both_names() -> None:

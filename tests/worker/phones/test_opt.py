@@ -9,7 +9,7 @@ from tests.worker.phones.lite_models import DATA, INT8, X86, saved, small_networ
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.models.paddle_files import PaddleFiles
 from quantfleet_worker.phones.export import export_nb
-from quantfleet_worker.phones.opt import OptRequest, convert
+from quantfleet_worker.phones.opt import OptRequest, convert, installed_version
 
 ARM = OptRequest("arm")
 FATAL = (
@@ -92,3 +92,34 @@ def test_a_scale_table_is_exported_as_a_file_for_phones_with_what_stays_in_float
     assert in_float == ("linear_0.w_0 (fc): opt gave it a kernel in fp32",)
     with pytest.raises(QuantfleetError, match="made for x86"):
         export_nb(model, table, converting(tmp_path, repr(str(DATA / X86))))
+
+
+def test_the_version_of_an_opt_is_known_before_anything_is_converted(tmp_path: Path) -> None:
+    assert installed_version(converting(tmp_path, "'nowhere'")) == "v2.13-rc"
+
+
+@pytest.mark.parametrize(
+    ("python", "code", "said"),
+    [
+        ("/nowhere/python", ErrorCode.ENGINE_MISSING, "cannot start /nowhere/python: No such file"),
+        (sys.executable, ErrorCode.ENGINE_MISSING, "has no paddlelite: No module named 'paddlelite'"),
+        ("os.abort()", ErrorCode.ENGINE_FAILED, "exit code -6"),
+        ("sys.exit(3)", ErrorCode.ENGINE_FAILED, "exit code 3"),
+        ("print('a program that is no interpreter')", ErrorCode.ENGINE_FAILED, "does not start"),
+        ("print('[2.13]')", ErrorCode.ENGINE_FAILED, "does not start"),
+    ],
+)
+def test_an_interpreter_without_opt_is_told_with_the_reason(
+    tmp_path: Path, python: str, code: ErrorCode, said: str
+) -> None:
+    named = python if python.startswith("/") else interpreter(tmp_path, python)
+    with pytest.raises(QuantfleetError) as caught:
+        installed_version(named)
+    assert caught.value.code is code
+    assert said in caught.value.what
+    assert named in caught.value.what
+
+
+def test_what_prints_something_else_converts_nothing(tmp_path: Path) -> None:
+    error = failure(interpreter(tmp_path, "print('a program that is no interpreter')"), tmp_path)
+    assert error.code is ErrorCode.ENGINE_FAILED

@@ -1,13 +1,16 @@
 """The devices of this host, put together from real probes, and the self-test in the real engine."""
 
 import os
+import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_domain.hardware.pools import parse
 from quantfleet_worker.engines.registry import EngineListing
+from quantfleet_worker.equipment import Equipment
 from quantfleet_worker.probes import int8_selftest
 from quantfleet_worker.probes.devices import engine_facts, probe
 
@@ -63,3 +66,24 @@ def test_where_the_self_test_cannot_run_there_is_a_reason_instead(monkeypatch: p
     test, reason = int8_selftest.run(min(os.sched_getaffinity(0)))
     assert test is None
     assert "absent" in reason
+
+
+def test_engines_with_an_interpreter_of_their_own_are_as_they_are_there(tmp_path: Path) -> None:
+    gone = str(tmp_path / "python")
+    (bare,) = probe()
+    (device,) = probe(equipment=Equipment(tmp_path, {"onnxruntime-cpu": sys.executable, "paddle-cpu": gone}))
+    before, found = ({engine.name: engine for engine in facts.engines} for facts in (bare, device))
+    assert list(found) == list(before)
+    assert found["onnxruntime-cpu"] == before["onnxruntime-cpu"]
+    paddle = found["paddle-cpu"]
+    assert (paddle.available, paddle.version, paddle.precisions) == (False, "", before["paddle-cpu"].precisions)
+    assert paddle.missing.startswith(f"{gone} cannot be started: No such file")
+    assert found["openvino-cpu"] == before["openvino-cpu"]
+
+
+def test_an_interpreter_of_an_engine_of_another_kind_is_not_asked(tmp_path: Path) -> None:
+    asked = tmp_path / "python"
+    asked.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    asked.chmod(0o755)
+    probe(equipment=Equipment(tmp_path, {"paddle-tensorrt": str(asked)}))
+    assert not (tmp_path / "started").exists()

@@ -6,11 +6,9 @@ from pathlib import Path
 from quantfleet_domain.calibration.correction import FormCorrections
 from quantfleet_domain.calibration.scales import ScaleTable
 from quantfleet_worker.models.paddle_files import find_files
-from quantfleet_worker.phones.nb_file import read_nb
+from quantfleet_worker.phones.nb_file import TARGET, read_nb
 from quantfleet_worker.phones.opt import OptRequest, convert
 from quantfleet_worker.quantizers import paddle_lite
-
-TARGET = "arm"
 
 
 def export_nb(

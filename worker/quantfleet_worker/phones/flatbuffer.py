@@ -5,6 +5,7 @@ table begins with the distance back to its vtable, which has a place in the tabl
 """
 
 import struct
+from typing import Any
 
 
 class Table:
@@ -41,10 +42,19 @@ class Table:
         at = self._place(field)
         return self._number("<i", at) if at else 0
 
+    def table(self, field: int) -> "Table":
+        """One table, which must be there."""
+        if at := self._pointed(field):
+            return Table(self._data, at)
+        raise struct.error(f"table {field} is left out")
+
     def floats(self, field: int) -> tuple[float, ...]:
         """A vector of float32."""
-        at = self._pointed(field)
-        return struct.unpack_from(f"<{self._number('<I', at)}f", self._data, at + 4) if at else ()
+        return self._vector(field, "f")
+
+    def longs(self, field: int) -> tuple[int, ...]:
+        """A vector of int64."""
+        return self._vector(field, "q")
 
     def _place(self, field: int) -> int:
         entry = 4 + 2 * field
@@ -59,6 +69,10 @@ class Table:
         at = self._pointed(field)
         offsets = range(at + 4, at + 4 + 4 * self._number("<I", at), 4) if at else ()
         return [offset + self._number("<I", offset) for offset in offsets]
+
+    def _vector(self, field: int, kind: str) -> tuple[Any, ...]:
+        at = self._pointed(field)
+        return struct.unpack_from(f"<{self._number('<I', at)}{kind}", self._data, at + 4) if at else ()
 
     def _bytes(self, at: int) -> memoryview:
         count = self._number("<I", at)

@@ -1,18 +1,24 @@
-"""What a Paddle Lite model file (`.nb`) says of itself: its kernels. Not for running it, nor for making one.
+"""What a Paddle Lite model file (`.nb`) says of itself: kernels, inputs, outputs. Not for running or making one.
 
 Sources, of Paddle-Lite 2.13: the file's layout above `LoadModelNaiveFromFile` in lite/model_parser/model_parser.cc, the
-schema lite/model_parser/flatbuffers/framework.fbs, a kernel's text in `SerializeKernelType` of lite/core/kernel.cc, and
-the numbers in it in lite/api/paddle_place.h. The file does not name the ABI: one for ARM serves armv7 and armv8.
+schema lite/model_parser/flatbuffers/framework.fbs, a kernel's text in `SerializeKernelType` of lite/core/kernel.cc, the
+numbers in it in lite/api/paddle_place.h, and the order of inputs and outputs in `PrepareFeedFetch` of
+lite/api/light_api.cc. The file does not name the ABI: one for ARM serves armv7 and armv8.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from quantfleet_domain.errors import ErrorCode, QuantfleetError
 from quantfleet_worker.engines.base import NodeCounts
 from quantfleet_worker.phones.flatbuffer import Table
 
+TARGET = "arm"
+"""The target of phones and boards."""
 WEIGHTED = frozenset(
     {"conv2d", "conv2d_transpose", "depthwise_conv2d", "depthwise_conv2d_transpose", "fc", "matmul", "matmul_v2", "mul"}
 )
@@ -28,8 +34,13 @@ _NEUTRAL = frozenset({"unknown", "host", "any"})
 _HEAD = struct.Struct("<H16sQ")
 _VERSION_END = 18
 _READABLE = (1, 2)
+_BYTE = 8
 _WEIGHT_SLOTS = ("Filter", "W", "Y")
 _KERNEL = "__@kernel_type_attr@__"
+_DTYPES = {
+    0: "bool", 1: "int16", 2: "int32", 3: "int64", 4: "float16", 5: "float32", 6: "float64", 20: "uint8", 21: "int8",
+}  # fmt: skip
+"""By number in `VarType_.Type` of the schema."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +65,17 @@ class Kernel:
 
 @dataclass(frozen=True)
 class NbFile:
-    """A read `.nb` file: the version of its format, that of the `opt` that made it, and its kernels in order."""
+    """A read `.nb` file: the version of its format, that of the `opt` that made it, and its kernels in order.
+
+    `inputs` are by name, in the order in which they are fed: shape (None for an open dimension) and dtype. `outputs`
+    are the dtypes.
+    """
 
     meta_version: int
     opt_version: str
     kernels: tuple[Kernel, ...]
+    inputs: Mapping[str, tuple[tuple[int | None, ...], np.dtype[Any]]]
+    outputs: Mapping[str, np.dtype[Any]]
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -73,6 +90,16 @@ class NbFile:
                 ErrorCode.MODEL_UNSUPPORTED,
                 f"{source} is made for {', '.join(foreign)}, and this device is {target}",
                 f"convert the model with opt and valid_places={target}",
+            )
+
+    def require_int8(self, source: str) -> None:
+        """Raises QuantfleetError(MODEL_UNSUPPORTED) where no layer has a kernel in INT8, nor a weight of 8 bits."""
+        layers = [kernel for kernel in self.kernels if kernel.operator in WEIGHTED]
+        if not any(layer.precision == "int8" or layer.weight_bits == _BYTE for layer in layers):
+            raise QuantfleetError(
+                ErrorCode.MODEL_UNSUPPORTED,
+                f"{source} is not quantized: none of its {len(layers)} layers is in INT8",
+                "give the Paddle model that it was made of: opt converts it, in fp32 and int16 too",
             )
 
     def counts(self, *, quantized: bool) -> NodeCounts:
@@ -115,11 +142,26 @@ def read_nb(data: bytes, source: str) -> NbFile:
     try:
         blocks = Table.root(topology).tables(0)
         kernels = tuple(_kernels(blocks))
-    except (struct.error, ValueError) as error:
+        if not kernels:
+            raise _unreadable(source, "its graph has no kernel")
+        variables = {variable.text(0): variable for variable in blocks[0].tables(2)}
+        fed, fetched = _ends(blocks[0], "feed", 2), _ends(blocks[0], "fetch", 1)
+        inputs = {name: (_shape(variables[name]), _dtype(variables[name])) for name in fed}
+        outputs = {name: _dtype(variables[name]) for name in fetched}
+    except (struct.error, ValueError, LookupError) as error:
         raise _unreadable(source, f"its graph is damaged: {error}") from error
-    if not kernels:
-        raise _unreadable(source, "its graph has no kernel")
-    return NbFile(meta_version, opt_version, kernels)
+    return NbFile(meta_version, opt_version, kernels, inputs, outputs)
+
+
+def read_given(data: bytes, source: str, target: str) -> NbFile:
+    """Read the file of a user, to be run quantized on this target.
+
+    Raises QuantfleetError as `read_nb`, `require_target` and `require_int8` do.
+    """
+    nb = read_nb(data, source)
+    nb.require_target(target, source)
+    nb.require_int8(source)
+    return nb
 
 
 def without_junk(data: bytes) -> bytes:
@@ -129,8 +171,8 @@ def without_junk(data: bytes) -> bytes:
 
 
 def _kernels(blocks: list[Table]) -> Iterator[Kernel]:
-    """Of ProgramDesc: 0 blocks; of BlockDesc: 3 ops; of OpDesc: 0 type, 1 inputs, 3 attrs; of Attr: 0 name, 2 i, 4 s,
-    6 floats; of Var: 0 parameter, 1 arguments."""
+    """Of ProgramDesc: 0 blocks; of BlockDesc: 2 vars, 3 ops; of OpDesc: 0 type, 1 inputs, 2 outputs, 3 attrs; of Attr:
+    0 name, 2 i, 4 s, 6 floats; of Var: 0 parameter, 1 arguments."""
     for block in blocks:
         for operator in block.tables(3):
             attributes = {attribute.text(0): attribute for attribute in operator.tables(3)}
@@ -152,6 +194,31 @@ def _kernels(blocks: list[Table]) -> Iterator[Kernel]:
                 ),
                 attributes["quantize_weight_bits"].integer(2) if "quantize_weight_bits" in attributes else 0,
             )
+
+
+def _ends(block: Table, kind: str, slots: int) -> list[str]:
+    """What the feed operators give, or the fetch operators take: the names in the order of `col`."""
+    found = {}
+    for operator in block.tables(3):
+        if operator.text(0) == kind:
+            (column,) = (item.integer(2) for item in operator.tables(3) if item.text(0) == "col")
+            found[column] = operator.tables(slots)[0].texts(1)[0]
+    return [found[column] for column in sorted(found)]
+
+
+def _tensor(variable: Table) -> Table:
+    """Of VarDesc: 1 type; of VarType: 2 lod_tensor; of LoDTensorDesc: 0 tensor."""
+    return variable.table(1).table(2).table(0)
+
+
+def _shape(variable: Table) -> tuple[int | None, ...]:
+    """Of TensorDesc: 1 dims."""
+    return tuple(extent if extent > 0 else None for extent in _tensor(variable).longs(1))
+
+
+def _dtype(variable: Table) -> np.dtype[Any]:
+    """Of TensorDesc: 0 data_type."""
+    return np.dtype(_DTYPES[_tensor(variable).integer(0)])
 
 
 def _name(names: tuple[str, ...], number: str) -> str:

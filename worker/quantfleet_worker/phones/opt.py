@@ -63,7 +63,7 @@ def convert(interpreter: str, files: PaddleFiles, request: OptRequest, scratch: 
         "weight_bits": request.weight_bits,
     }
     ended = _run(interpreter, json.dumps(asked))
-    answer = json.loads(ended.stdout) if ended.stdout.strip() else {}
+    answer = _answer(ended.stdout)
     if "missing" in answer:
         raise _missing(f"{interpreter} has no paddlelite: {answer['missing']}")
     path = out.with_name(f"{out.name}.nb")
@@ -80,7 +80,7 @@ def installed_version(interpreter: str) -> str:
     Raises QuantfleetError: ENGINE_MISSING, ENGINE_FAILED where it says nothing.
     """
     ended = _run(interpreter, "{}")
-    answer = json.loads(ended.stdout) if ended.stdout.strip() else {}
+    answer = _answer(ended.stdout)
     if "missing" in answer:
         raise _missing(f"{interpreter} has no paddlelite: {answer['missing']}")
     if "version" not in answer:
@@ -110,6 +110,15 @@ def _run(interpreter: str, request: str) -> subprocess.CompletedProcess[str]:
             f"opt did not end within {TIMEOUT_S} s",
             "give it a smaller model, or a faster host",
         ) from error
+
+
+def _answer(printed: str) -> dict[str, str]:
+    """What the script answered; nothing where a program that is no such interpreter printed something else."""
+    try:
+        answer = json.loads(printed)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _failure(ended: subprocess.CompletedProcess[str], files: PaddleFiles) -> QuantfleetError:

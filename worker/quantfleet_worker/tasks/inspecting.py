@@ -1,6 +1,7 @@
 """The task `inspect`: check a model, make its reference graph, settle the numerics class.
 
-A model that is quantized already has no reference graph: what it takes is asked of an engine that loads it.
+A model that is quantized already has no reference graph: what it takes is asked of an engine that loads it, or is read
+in its file where that engine is on a phone.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from quantfleet_worker.engines.registry import engine_named
 from quantfleet_worker.execution.child import Report
 from quantfleet_worker.models import onnx_model, paddle_model
 from quantfleet_worker.models.reference_session import engine_version
+from quantfleet_worker.phones.nb_file import TARGET, read_given
 from quantfleet_worker.tasks.feeding import feeder, preprocessing_class
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace, entry_point
@@ -62,9 +64,12 @@ def inspect(work: InspectWork, workspace: Workspace, here: Surroundings, report:
 def _quantized(
     work: InspectWork, path: Path, shapes: Mapping[str, tuple[int, ...]], workspace: Workspace
 ) -> InspectResult:
-    session = engine_named(_LOADERS[work.format]).load(path, LoadOptions("int8", threads=1))
+    if work.format in _LOADERS:
+        known = engine_named(_LOADERS[work.format]).load(path, LoadOptions("int8", threads=1)).inputs
+    else:
+        known = read_given(path.read_bytes(), path.name, TARGET).inputs
     inputs = []
-    for name, (declared, dtype) in session.inputs.items():
+    for name, (declared, dtype) in known.items():
         shape = shapes.get(name, (1, *declared[1:]))
         if any(extent is None for extent in shape):
             raise QuantfleetError(

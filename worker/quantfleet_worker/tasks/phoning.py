@@ -10,12 +10,15 @@ from quantfleet_worker.tasks.phone_evaluating import evaluate_on_phone
 from quantfleet_worker.tasks.request import Surroundings
 from quantfleet_worker.tasks.workspace import Workspace
 
+_ANSWER_S = 20.0
+
 
 def on_phone(
     work: BenchmarkWork | EvaluateWork, workspace: Workspace, here: Surroundings, report: Report
 ) -> BenchmarkResult | EvaluateResult:
     """Do the work on the phone that the device's name means. Raises as `phone_of`, and as the tasks themselves do."""
     phone = phone_of(here.phones, here.device, ABI_OF_ENGINE[work.engine])
+    phone.transport.run(["true"], _ANSWER_S)  # models, which may take minutes, are not converted for one that is away
     if isinstance(work, BenchmarkWork):
         return benchmark_on_phone(work, workspace, here, report, phone)
     return evaluate_on_phone(work, workspace, here, report, phone)

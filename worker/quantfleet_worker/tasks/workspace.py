@@ -75,6 +75,6 @@ def _safe(name: str) -> str:
 
 
 def entry_point(directory: Path, files: Iterable[FileRef]) -> Path:
-    """What an engine is given to load: the `.onnx` file of a bundle, or the directory of a Paddle model."""
-    onnx = [ref.name for ref in files if ref.name.endswith(".onnx")]
-    return directory / onnx[0] if onnx else directory
+    """What an engine is given to load: the `.onnx` or `.nb` file of a bundle, or the directory of a Paddle model."""
+    single = [ref.name for ref in files if ref.name.endswith((".onnx", ".nb"))]
+    return directory / single[0] if single else directory
