@@ -227,6 +227,29 @@ def test_a_tensor_is_not_taken_for_what_it_was_before_a_bias_of_zero(tmp_path: P
     assert {layer.input("Input")[0] for layer in layers} <= set(graph.native_names.values())
 
 
+def test_what_is_taken_out_of_a_program_is_not_read_again(tmp_path: Path) -> None:
+    """A residual sum of a convolution whose own bias is a sum that is written anew: what it adds is no longer there."""
+    nn = load_paddle().nn
+
+    class Residual(nn.Layer):  # type: ignore[name-defined,misc] # paddle's classes are loaded untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2D(3, 4, 1), nn.Conv2D(4, 4, 1)
+
+        def forward(self, x: Any) -> Any:
+            first = self.first(x)
+            return self.second(first) + first
+
+    model = export(Residual(), tmp_path, (None, 3, 8, 8), pir=False)
+    program = normalize(load_program(find_files(model)))
+    sums = [operator for operator in program.operators if operator.type == "elementwise_add"]
+    assert [program.is_parameter(operator.input("Y")[0]) for operator in sums] == [True, True, False]
+    removed = sums[0]
+    program.remove(removed)
+    with pytest.raises(AttributeError):
+        _ = removed.type
+
+
 def test_a_pir_model_is_mapped_like_the_old_format(pir_model: Path, calibrated: Calibrated) -> None:
     _, graph = inspect(pir_model, {"x": SHAPE})
     assert graph.unmapped == ()

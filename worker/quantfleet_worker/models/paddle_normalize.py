@@ -61,7 +61,7 @@ def _name_every_value(program: PaddleProgram) -> PaddleProgram:
 
 def _settle_reshapes(program: PaddleProgram) -> None:
     block = program.program.global_block()
-    for reshape in [operator for operator in program.operators if operator.type == "reshape2"]:
+    for reshape in program.of_type("reshape2"):
         tensors = reshape.input("ShapeTensor") if "ShapeTensor" in reshape.input_names else []
         if not tensors:
             continue
@@ -126,9 +126,9 @@ def _add(program: PaddleProgram, index: int, source: str, bias: str, output: str
 
 
 def _attach_biases(program: PaddleProgram) -> None:
-    block, producers = program.program.global_block(), program.producers()
-    for add in [operator for operator in program.operators if operator.type == "elementwise_add"]:
-        source, bias = add.input("X")[0], add.input("Y")[0]
+    block = program.program.global_block()
+    for add in program.of_type("elementwise_add"):
+        source, bias, producers = add.input("X")[0], add.input("Y")[0], program.producers()
         convolution, reshape = producers.get(source), producers.get(bias)
         if convolution is None or convolution.type not in CONVOLUTIONS:
             continue
@@ -145,7 +145,7 @@ def _attach_biases(program: PaddleProgram) -> None:
 
 
 def _fold_batch_norms(program: PaddleProgram) -> None:
-    for norm in [operator for operator in program.operators if operator.type == "batch_norm"]:
+    for norm in program.of_type("batch_norm"):
         if not (norm.attr("is_test") or norm.attr("use_global_stats")):
             continue
         producers = program.producers()

@@ -107,6 +107,12 @@ class PaddleProgram:
         tensor = self.scope.var(name).get_tensor()
         tensor.set(np.ascontiguousarray(values, dtype=dtype), load_paddle().CPUPlace())
 
+    def of_type(self, *types: str) -> Iterator[Any]:
+        """The operators of these types in order, without those that are taken out meanwhile."""
+        for operator in [operator for operator in self.operators if operator.type in types]:
+            if operator.desc is not None:
+                yield operator
+
     def consumers(self, name: str) -> list[Any]:
         """The operators that read a variable."""
         return [operator for operator in self.operators if name in operator.input_arg_names]
@@ -120,6 +126,7 @@ class PaddleProgram:
         block = self.program.global_block()
         index: int = block.ops.index(operator)
         block._remove_op(index)
+        operator.desc = None  # Paddle has freed it: whoever still holds the operator is to fail, not to read on
         return index
 
     def declare_inputs(self, shapes: Mapping[str, Sequence[int]]) -> None:
